@@ -1,0 +1,54 @@
+# Loystream: `make run` shows it working, `make test` proves it. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help install lock run up test check fmt bench schemas clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP)  ## Python packages, Java and Maven if missing, and the Kafka server jars
+
+$(STAMP): requirements.lock pyproject.toml deploy/kafka/pom.xml deploy/install.sh
+	@bash deploy/install.sh "$(PYTHON)" "$(VENV)"
+	@touch $@
+
+lock:  ## write requirements.lock anew (hashed, naming no index)
+	@$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv
+	@$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+
+run: install  ## real Kafka, a real worker, weeks of real baskets, and the proof; ends by itself
+	@$(BIN)/loy demo
+
+up: install  ## the whole system on this machine, until Ctrl-C
+	@$(BIN)/loy up
+
+test: install check  ## every check and every test
+	@$(BIN)/pytest
+
+check: install  ## style, types, layers, generated schemas: what `make test` begins with
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m schemas.export --check
+
+fmt: install  ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+schemas: install  ## write schemas/json and the AsyncAPI document from the models
+	@$(BIN)/python -m schemas.export
+
+bench: install  ## the whole path measured, beside a plain aiokafka loop in the same run
+	@$(BIN)/loy bench
+
+clean:  ## forget the environment and local data (not the Maven cache)
+	@rm -rf $(VENV) .loystream build *.egg-info

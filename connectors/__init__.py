@@ -1,0 +1,1 @@
+"""The sinks: one file per vendor, importing `schemas` alone. None ships yet; `loy.events` is their contract."""
