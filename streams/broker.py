@@ -1,0 +1,351 @@
+"""Apache Kafka itself on this machine: one KRaft node on the loopback, for development, tests and proofs.
+
+Maven resolves the server jars that `deploy/kafka/pom.xml` pins, once, into a cache outside the repository; Java 17 or
+newer runs them. Law: never an imitation of Kafka, never an address other than the loopback, and nothing left running
+behind its owner.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Self
+
+HOST = "127.0.0.1"
+JAVA_MIN = 17
+READY_SECONDS = 60.0
+STOP_SECONDS = 30.0
+POM = Path(__file__).parents[1] / "deploy" / "kafka" / "pom.xml"
+OTHER_WAY = "Or start one in a container with deploy/compose.yaml, or name any Kafka with LOY_KAFKA_BOOTSTRAP."
+
+# What differs from a stock broker; deploy/compose.yaml has the same.
+SETTINGS = {
+    "auto.create.topics.enable": "false",  # a misspelt topic is an error, not a new topic
+    "message.max.bytes": "2097152",  # a check is a few KB; 10 MB is refused at the producer
+    "replica.fetch.max.bytes": "2097152",
+    "log.message.timestamp.before.max.ms": "9223372036854775807",  # history is written with its own time
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "offsets.topic.num.partitions": "4",
+    "transaction.state.log.num.partitions": "4",
+    "share.coordinator.state.topic.num.partitions": "4",
+    "num.network.threads": "2",
+    "num.io.threads": "4",
+    "log.cleaner.dedupe.buffer.size": "33554432",  # a million keys a pass; the default takes a quarter of the heap
+}
+JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true"]
+
+# Becomes Java in place, after asking the kernel to end it together with the thread that started it.
+_EXEC = """
+import ctypes, os, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class BrokerError(RuntimeError):
+    """The broker cannot be had; the message says why and what to do, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One broker and controller of a cluster on the loopback. Alone unless `voters` names others."""
+
+    port: int
+    controller_port: int
+    id: int = 1
+    voters: dict[int, int] = field(default_factory=dict)
+    """Controller port of each node id, this one's included; empty means this node alone."""
+    cluster: str = ""
+    """The cluster id that all nodes of one cluster share; empty makes a random one."""
+
+    def properties(self, logs: Path) -> dict[str, str]:
+        """Return the server.properties of this node, whose record log lives in the folder `logs`."""
+        voters = self.voters or {self.id: self.controller_port}
+        replicas = min(3, len(voters))
+        return SETTINGS | {
+            "process.roles": "broker,controller",
+            "node.id": str(self.id),
+            "controller.quorum.voters": ",".join(f"{id_}@{HOST}:{port}" for id_, port in voters.items()),
+            "listeners": f"BROKER://{HOST}:{self.port},CONTROLLER://{HOST}:{self.controller_port}",
+            "advertised.listeners": f"BROKER://{HOST}:{self.port}",
+            "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "inter.broker.listener.name": "BROKER",
+            "controller.listener.names": "CONTROLLER",
+            "log.dirs": str(logs),
+            "default.replication.factor": str(replicas),
+            "min.insync.replicas": str(max(1, replicas - 1)),
+            "offsets.topic.replication.factor": str(replicas),
+            "transaction.state.log.replication.factor": str(replicas),
+            "transaction.state.log.min.isr": str(max(1, replicas - 1)),
+            "share.coordinator.state.topic.replication.factor": str(replicas),
+            "share.coordinator.state.topic.min.isr": str(max(1, replicas - 1)),
+        }
+
+
+class Broker:
+    """A running Kafka node that belongs to the thread that launched it: when that ends, so does the node."""
+
+    def __init__(self, node: Node, data: Path, process: subprocess.Popen[bytes]) -> None:
+        self.node = node
+        self.data = data
+        self._process = process
+
+    @classmethod
+    def start(cls, data: Path, port: int | None = None, *, ready_seconds: float = READY_SECONDS) -> Self:
+        """Start one node on `data`, formatted when empty, and return it once it answers. Raises BrokerError."""
+        node = Node(port=port or free_port(), controller_port=free_port())
+        broker = cls.launch(node, data)
+        try:
+            broker.wait_ready(ready_seconds)
+        except BaseException:
+            broker.kill()
+            raise
+        return broker
+
+    @classmethod
+    def launch(cls, node: Node, data: Path) -> Self:
+        """Start one node without waiting for it, as the nodes of a cluster need. Raises BrokerError."""
+        java, jars = _java(), resolve_jars()
+        data = data.absolute()
+        logs = data / "log"
+        logs.mkdir(parents=True, exist_ok=True)
+        _check_free(node.port)
+        _check_unused(logs)
+        properties = data / "server.properties"
+        properties.write_text("".join(f"{name}={value}\n" for name, value in node.properties(logs).items()))
+        command = [java, *JVM, f"-Dlog4j2.configurationFile={POM.with_name('log4j2.yaml')}"]
+        command += [f"-Dloy.log={data / 'broker.log'}", "-cp", os.pathsep.join(map(str, sorted(jars.glob("*.jar"))))]
+        if not (logs / "meta.properties").exists():
+            _format(command, properties, node.cluster or _cluster_id())
+        return cls(node, data, _spawn([*command, "kafka.Kafka", str(properties)], data / "broker.out"))
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients connect: host:port."""
+        return f"{HOST}:{self.node.port}"
+
+    @property
+    def pid(self) -> int:
+        """The process id of the Java process."""
+        return self._process.pid
+
+    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Return when the node serves its cluster. Raises BrokerError when it ends or `seconds` pass first."""
+        deadline = time.monotonic() + seconds
+        while not answers(self.node.port):
+            if self._process.poll() is not None:
+                raise BrokerError(
+                    f"Kafka ended with code {self._process.returncode} while starting.\n{self._last_words()}"
+                )
+            if time.monotonic() > deadline:
+                raise BrokerError(f"Kafka did not answer within {seconds:.0f} s.\n{self._last_words()}")
+            time.sleep(0.05)
+
+    def wait(self) -> int:
+        """Wait until the node ends by itself and return its exit code."""
+        return self._process.wait()
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Let the node close its log and end; kill it when it has not after `seconds`. Harmless when it has ended."""
+        self._process.terminate()
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the node at once, as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _last_words(self) -> str:
+        said = [self.data / "broker.out", self.data / "broker.log"]
+        lines = [line for file in said if file.exists() for line in file.read_text(errors="replace").splitlines()[-12:]]
+        return "\n".join([*lines, f"(whole log: {self.data / 'broker.log'})"])
+
+
+def serve(data: Path, port: int, announce: Callable[[str], None]) -> None:
+    """Run one node until SIGINT or SIGTERM, then stop it cleanly. Raises BrokerError when it cannot start or go on."""
+    with _until_signalled():
+        with Broker.start(data, port) as broker:
+            announce(f"ready on {broker.bootstrap}, data in {data}")
+            code = broker.wait()
+        raise BrokerError(f"Kafka ended by itself with code {code}; its log is {data / 'broker.log'}.")
+
+
+def answers(port: int, host: str = HOST) -> bool:
+    """Whether a Kafka node there serves its cluster: its answer to a metadata request counts a live broker."""
+    # Metadata v1 asking for no topics; the broker list leaves out nodes that are still fenced.
+    request = struct.pack(">hhihi", 3, 1, 0, -1, 0)
+    try:
+        with socket.create_connection((host, port), timeout=1) as connection:
+            connection.sendall(struct.pack(">i", len(request)) + request)
+            reply = connection.makefile("rb").read(12)
+    except OSError:
+        return False
+    return len(reply) == 12 and struct.unpack(">iii", reply)[2] > 0
+
+
+def resolve_jars() -> Path:
+    """Return the folder of the Kafka server jars, resolved by Maven on first use. Raises BrokerError.
+
+    LOY_KAFKA_JARS names a ready folder instead; LOY_CACHE moves the cache (default: loystream in the XDG cache folder).
+    """
+    if ready := os.environ.get("LOY_KAFKA_JARS"):
+        if not any(Path(ready).glob("kafka_*.jar")):
+            raise BrokerError(f"LOY_KAFKA_JARS names {ready}, which has no kafka_*.jar.")
+        return Path(ready)
+    cache = _cache()
+    jars = cache / f"kafka-{_pinned()}"
+    if not jars.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not jars.exists():
+                _download(jars)
+    return jars
+
+
+def free_port() -> int:
+    """Return a loopback port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _cache() -> Path:
+    named = os.environ.get("LOY_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "loystream"
+
+
+def _pinned() -> str:
+    """Name the pom's Kafka version and its content, so that any change of the pom resolves anew."""
+    if not POM.exists():
+        raise BrokerError(
+            f"{POM} is missing: run from a checkout, or name a folder of Kafka's jars with LOY_KAFKA_JARS."
+        )
+    text = POM.read_text()
+    version = re.search(r"<kafka\.version>([^<]+)<", text)
+    if not version:
+        raise BrokerError(f"{POM} names no kafka.version.")
+    return f"{version[1]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _download(jars: Path) -> None:
+    mvn = shutil.which("mvn")
+    if not mvn:
+        raise BrokerError(
+            f"Maven (mvn) is needed once, to fetch Kafka's jars. Debian: apt-get install maven. {OTHER_WAY}"
+        )
+    with tempfile.TemporaryDirectory(dir=jars.parent, prefix="resolving-") as folder:
+        fresh = Path(folder) / "jars"
+        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}"]
+        done = subprocess.run([mvn, "-q", "-B", "-f", str(POM), *goal], capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise BrokerError(
+                f"Maven could not fetch Kafka's jars.\n{(done.stdout + done.stderr).strip()}\n{OTHER_WAY}"
+            )
+        fresh.rename(jars)
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=f"{home}/bin" if home else None) or shutil.which("java")
+    ask = f"Debian: apt-get install openjdk-17-jre-headless. {OTHER_WAY}"
+    if not java:
+        raise BrokerError(f"Java {JAVA_MIN} or newer is needed to run Kafka, and there is none. {ask}")
+    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
+    version = re.search(r'version "(?:1\.)?(\d+)', said)
+    if not version or int(version[1]) < JAVA_MIN:
+        raise BrokerError(
+            f"Java {JAVA_MIN} or newer is needed to run Kafka; {java} says: {said.strip()[:80] or 'nothing'}. {ask}"
+        )
+    return java
+
+
+def _check_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise BrokerError(
+                f"Port {port} on {HOST} is taken: {error.strerror}. Choose another, or stop what listens there."
+            ) from None
+
+
+def _check_unused(logs: Path) -> None:
+    """Refuse a folder whose record log another broker holds: Kafka locks this very file the same way."""
+    with (logs / ".lock").open("a") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BrokerError(f"Another Kafka uses {logs.parent}. Stop it, or choose another data folder.") from None
+
+
+def _cluster_id() -> str:
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
+
+def _format(command: list[str], properties: Path, cluster: str) -> None:
+    tool = [*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
+    done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise BrokerError(f"Kafka could not format its storage.\n{(done.stdout + done.stderr).strip()}")
+
+
+def _spawn(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+    guarded = [sys.executable, "-I", "-S", "-c", _EXEC, str(os.getpid()), *command]
+    with output.open("wb") as out:
+        # Its own session: Ctrl-C reaches us alone, and we stop it in order.
+        return subprocess.Popen(  # noqa: S603
+            guarded, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+class _Signalled(BaseException):
+    """A person or a supervisor asked us to stop."""
+
+
+@contextmanager
+def _until_signalled() -> Iterator[None]:
+    """End the block at the first SIGINT or SIGTERM, and let its clean-up run undisturbed by further ones."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
+        raise _Signalled
+
+    before = [signal.signal(number, stop) for number in signals]
+    try:
+        yield
+    except _Signalled:
+        pass
+    finally:
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)
