@@ -1,0 +1,136 @@
+"""`loy.commands`: everything that may change an account, normalised. The log of record.
+
+A command's `now` is the Kafka timestamp of its record. Its `id` derives from its cause, so a repeat is recognised for ever.
+No personal data: intake replaced the identifier with the loyalty id.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Id, Instant, LoyaltyId, Model, MonthDay, SignedPoints, Text
+from schemas.checks import Return, Sale, Void
+from schemas.codes import Code
+from schemas.members import Approve, Claim, Review, SetTier
+from schemas.redemptions import Cancel, Confirm, Reserve
+
+ProgramKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*@[0-9]+$", description="program@version")]
+AccountKey = Annotated[str, Field(min_length=1, max_length=120, description="loyalty id, or receipt:<check id>")]
+
+
+class _Command(Model):
+    id: Annotated[str, Field(min_length=1, max_length=160)]
+    """The cause: check id, request id, command id, or what the clock found due."""
+    account: AccountKey
+    program: ProgramKey
+    """The version in force at purchase time, chosen by intake: the ledger never chooses."""
+    fingerprint: Annotated[str, Field(max_length=32)] = ""
+    """Of the content: the same id with another fingerprint is ID_REUSED. Empty for what the system itself causes."""
+    origin: Annotated[str, Field(max_length=300)] = ""
+    """topic/partition/offset of the record that caused it."""
+
+
+class ApplySale(_Command):
+    type: Literal["sale"]
+    check: Sale
+    note: Code = Code.OK
+    """Why a check with an identifier is anonymous all the same: IDENTIFIER_UNKNOWN, _BLOCKED, _INVALID."""
+
+
+class ApplyReturn(_Command):
+    type: Literal["return"]
+    check: Return
+    note: Code = Code.OK
+
+
+class ApplyVoid(_Command):
+    type: Literal["void"]
+    check: Void
+    note: Code = Code.OK
+
+
+class Redeem(_Command):
+    type: Literal["redeem"]
+    request: Annotated[Reserve | Confirm | Cancel, Field(discriminator="type")]
+
+
+class Join(_Command):
+    """The member opts in. The birthday comes without its year: rules need the day, nothing needs the age."""
+
+    type: Literal["join"]
+    at: Instant
+    birthday: MonthDay | None = None
+    staff: Id | None = None
+
+
+class Update(_Command):
+    """What rules need of the contact data has changed."""
+
+    type: Literal["update"]
+    at: Instant
+    birthday: MonthDay | None = None
+
+
+class Leave(_Command):
+    """The member opts out, or is erased: the account stays, closed."""
+
+    type: Literal["leave"]
+    at: Instant
+    erased: bool = False
+
+
+class AdjustPoints(_Command):
+    type: Literal["adjust"]
+    at: Instant
+    points: SignedPoints
+    reason: Text
+    actor: Id
+
+
+class Decide(_Command):
+    """A service desk decision on the account: approve, review, set_tier."""
+
+    type: Literal["decide"]
+    decision: Annotated[Approve | Review | SetTier, Field(discriminator="type")]
+
+
+class AskReceipt(_Command):
+    """First half of a claim, on the receipt's account: is it there, and still free? (A10)"""
+
+    type: Literal["ask_receipt"]
+    claim: Claim
+    claimant: LoyaltyId
+
+
+class TakeReceipt(_Command):
+    """Second half, on the member's account: the receipt is the member's now, judged by its own purchase time."""
+
+    type: Literal["take_receipt"]
+    check: Sale
+    claim_id: Id
+
+
+class Tick(_Command):
+    """The clock found something due. Nothing but the settling that every command begins with."""
+
+    type: Literal["tick"]
+
+
+Command = Annotated[
+    ApplySale
+    | ApplyReturn
+    | ApplyVoid
+    | Redeem
+    | Join
+    | Update
+    | Leave
+    | AdjustPoints
+    | Decide
+    | AskReceipt
+    | TakeReceipt
+    | Tick,
+    Field(discriminator="type"),
+]
+AnyCommand = (
+    ApplySale | ApplyReturn | ApplyVoid | Redeem | Join | Update | Leave | AdjustPoints | Decide | AskReceipt | TakeReceipt | Tick
+)

@@ -1,0 +1,175 @@
+"""`crm.members` (commands about a member), `loy.members` (contact data and consent) and `loy.identities`.
+
+Personal data lives in these topics alone; behind intake only the loyalty id travels.
+"""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Id, Identifier, Instant, LoyaltyId, Model, Name, Points, SignedPoints, Text
+
+
+class Contact(Model):
+    """Names, addresses and consent, as the CRM last sent them. Sent whole: what is missing is gone."""
+
+    first_name: Annotated[str, Field(max_length=100)] | None = None
+    last_name: Annotated[str, Field(max_length=100)] | None = None
+    email: Annotated[str, Field(max_length=254)] | None = None
+    phone: Annotated[str, Field(max_length=30)] | None = None
+    zip_code: Annotated[str, Field(max_length=20)] | None = None
+    birthday: date | None = None
+    marketing_consent: bool = False
+
+
+class _Command(Model):
+    command_id: Id
+    loyalty_id: LoyaltyId
+    at: Instant
+
+
+class OptIn(_Command):
+    """The member joins (or joins again). Every identifier opens the same account (A01)."""
+
+    type: Literal["opt_in"]
+    program: Name = "main"
+    """Which program the account follows: a staff card follows its own (A13)."""
+    identifiers: Annotated[tuple[Identifier, ...], Field(max_length=20)] = ()
+    contact: Contact = Contact()
+    staff: Id | None = None
+    """The member's own cashier id, when on the staff."""
+
+
+class UpdateContact(_Command):
+    type: Literal["update"]
+    contact: Contact
+
+
+class OptOut(_Command):
+    type: Literal["opt_out"]
+
+
+class LinkIdentifier(_Command):
+    type: Literal["link"]
+    identifier: Identifier
+
+
+class BlockIdentifier(_Command):
+    """A lost card: checks with it are taken as anonymous from now on."""
+
+    type: Literal["block"]
+    identifier: Identifier
+
+
+class ReplaceCard(_Command):
+    """The old card is blocked, the new one opens the account."""
+
+    type: Literal["replace"]
+    old: Identifier
+    new: Identifier
+
+
+class Erase(_Command):
+    """The right to be forgotten: contact data and identifiers go, the account stays without a name."""
+
+    type: Literal["erase"]
+    identifiers: Annotated[tuple[Identifier, ...], Field(max_length=20)] = ()
+
+
+class Adjust(_Command):
+    """A manual correction (B06). Over the program's limit it waits for `approve` by another person."""
+
+    type: Literal["adjust"]
+    points: SignedPoints
+    reason: Text
+    actor: Id
+
+
+class Approve(_Command):
+    """The second pair of eyes on an adjustment."""
+
+    type: Literal["approve"]
+    adjustment: Id
+    """`command_id` of the adjustment that waits."""
+    actor: Id
+    accept: bool = True
+
+
+class Review(_Command):
+    """The decision on points held for fraud (F09): pay them out or take them."""
+
+    type: Literal["review"]
+    hold: Id
+    """The check whose points are held."""
+    verdict: Literal["release", "confiscate"]
+    actor: Id
+    reason: Text
+
+
+class SetTier(_Command):
+    """A tier by hand, or a status match (C07). Not lowered before `until`."""
+
+    type: Literal["set_tier"]
+    tier: Name
+    until: Instant | None = None
+    actor: Id
+    reason: Text
+
+
+class Claim(_Command):
+    """A receipt that was paid without a card, claimed with what is printed on it (A10)."""
+
+    type: Literal["claim"]
+    check_id: Id
+    total_minor: Points
+    business_date: date
+
+
+MemberCommand = Annotated[
+    OptIn
+    | UpdateContact
+    | OptOut
+    | LinkIdentifier
+    | BlockIdentifier
+    | ReplaceCard
+    | Erase
+    | Adjust
+    | Approve
+    | Review
+    | SetTier
+    | Claim,
+    Field(discriminator="type"),
+]
+AnyMemberCommand = (
+    OptIn
+    | UpdateContact
+    | OptOut
+    | LinkIdentifier
+    | BlockIdentifier
+    | ReplaceCard
+    | Erase
+    | Adjust
+    | Approve
+    | Review
+    | SetTier
+    | Claim
+)
+
+
+class Member(Model):
+    """`loy.members`: current contact data and consent; a tombstone erases."""
+
+    loyalty_id: LoyaltyId
+    contact: Contact
+    opted_in: bool
+    updated_at: Instant
+
+
+class Identity(Model):
+    """`loy.identities`: which account an identifier opens. The key is the keyed hash of the identifier."""
+
+    loyalty_id: LoyaltyId
+    program: Name
+    kind: Literal["card", "phone", "email", "app", "loyalty"]
+    blocked: bool = False

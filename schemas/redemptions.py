@@ -1,0 +1,49 @@
+"""`pos.redemptions`: two-phase redemption, as in a payment authorisation (A03): reserve, then confirm or cancel."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Id, Identifier, Instant, Model, Name, PositivePoints
+
+
+class _Request(Model):
+    request_id: Id
+    """Made and stored by the till before it sends; a resend has the same id."""
+    outlet: Id
+    till: Id
+    at: Instant
+    member: Identifier
+    offline: bool = False
+    """The till asks after the fact. Points are never redeemed offline."""
+
+
+class Reserve(_Request):
+    """Set points aside. Exactly one of `points` and `reward`."""
+
+    type: Literal["reserve"]
+    reservation: Id
+    points: PositivePoints | None = None
+    reward: Name | None = None
+
+
+class Confirm(_Request):
+    """Use what was reserved, or less: the rest is freed."""
+
+    type: Literal["confirm"]
+    reservation: Id
+    points: PositivePoints | None = None
+    """None: all that was reserved."""
+    check_id: Id | None = None
+    """The receipt it pays for, so that a return of that receipt gives the points back."""
+
+
+class Cancel(_Request):
+    """Free what was reserved."""
+
+    type: Literal["cancel"]
+    reservation: Id
+
+
+RedemptionRequest = Annotated[Reserve | Confirm | Cancel, Field(discriminator="type")]
+AnyRedemption = Reserve | Confirm | Cancel
