@@ -3,12 +3,11 @@
 A check's id is its own, or derives from outlet, till, business date and receipt number, so that a resend is known for ever (A07).
 """
 
-from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Category, Channel, Currency, Id, Identifier, Instant, Minor, Model, Text
+from schemas.base import Category, Channel, Currency, Day, Id, Identifier, Instant, Minor, Model, Text
 
 TenderType = Literal["cash", "card", "mobile", "voucher", "gift_card", "points", "credit", "other"]
 ReturnKind = Literal["receipt", "no_receipt", "gift_receipt", "exchange"]
@@ -54,7 +53,7 @@ class _Receipt(Model):
     """The till's own id for the receipt, unique for ever. Without it, the four fields below make the id."""
     outlet: Id
     till: Id
-    business_date: date
+    business_date: Day
     receipt: Id
     at: Instant
     """When it happened, on the till's clock with the till's offset: day-parts and expiry use this local time."""

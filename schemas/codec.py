@@ -1,5 +1,6 @@
 """Bytes and models: the only place that parses or prints the wire."""
 
+import re
 from typing import Any
 
 import orjson
@@ -24,6 +25,9 @@ INBOUND: dict[str, TypeAdapter[Any]] = {
 }
 
 
+_FIELD = re.compile(r"[A-Za-z_][A-Za-z_]{0,39}|[0-9]{1,6}")
+
+
 class BadRecord(Exception):  # noqa: N818  # it is data: it becomes a dead letter
     """A record that cannot be taken. `code` is stable; `reason` says where, never what it held."""
 
@@ -46,15 +50,23 @@ def parse_inbound(topic: str, value: bytes | None) -> AnyCheck | AnyRedemption |
 
 
 def _bad_record(failure: ValidationError) -> BadRecord:
-    first = failure.errors(include_url=False, include_input=False, include_context=False)[0]
-    path = ".".join(str(step) for step in first["loc"]) or "(root)"
-    if first["type"] == "json_invalid":
-        return BadRecord(Code.NOT_JSON, first["msg"])
-    if path.endswith("currency") and first["type"] == "value_error":
-        return BadRecord(Code.UNKNOWN_CURRENCY, f"{path}: {Code.UNKNOWN_CURRENCY.meaning}")
-    if path.endswith("quantity") and first["type"] == "greater_than_equal":
-        return BadRecord(Code.NEGATIVE_QUANTITY, f"{path}: {Code.NEGATIVE_QUANTITY.meaning}")
+    first = failure.errors(include_url=False, include_input=False)[0]
+    path = _path(first["loc"])
+    match first["type"]:
+        case "json_invalid":
+            return BadRecord(Code.NOT_JSON, first["msg"])
+        case "value_error" if path.endswith("currency"):
+            return BadRecord(Code.UNKNOWN_CURRENCY, f"{path}: {Code.UNKNOWN_CURRENCY.meaning}")
+        case "greater_than_equal" if path.endswith("quantity"):
+            return BadRecord(Code.NEGATIVE_QUANTITY, f"{path}: {Code.NEGATIVE_QUANTITY.meaning}")
+        case "union_tag_invalid":  # pydantic's own words quote the tag
+            return BadRecord(Code.SCHEMA, f"{path}: type should be one of {first['ctx']['expected_tags']}")
     return BadRecord(Code.SCHEMA, f"{path}: {first['msg']}")
+
+
+def _path(steps: tuple[int | str, ...]) -> str:
+    """Where in the record. A field we do not know is named only when it looks like a field: it may be anything, of any length."""
+    return ".".join(str(step) if _FIELD.fullmatch(str(step)) else "?" for step in steps) or "(root)"
 
 
 def parse_command(value: bytes) -> AnyCommand:

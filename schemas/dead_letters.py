@@ -17,7 +17,7 @@ class DeadLetter(Model):
     code: Code
     reason: Annotated[str, Field(max_length=2000)]
     """In words, with the path of the field when there is one. Never the field's content, which may be personal."""
-    origin: Annotated[str, Field(pattern=r"^[^/]+/\d+/\d+$")]
+    origin: Annotated[str, Field(pattern=r"^[^/]+/[0-9]+/[0-9]+$")]
     """topic/partition/offset"""
     stage: str
     at: Instant

@@ -4,18 +4,17 @@ Law: the *name* of an event is the contract. Source 001 swaps the descriptions o
 both swap those of tier_anniversary and close_to_tier_upgrade; here each event means what its name says.
 """
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import Field
 
-from schemas.base import Instant, LoyaltyId, Minor, Model, Name, Points, SignedPoints, Text
+from schemas.base import Day, Instant, LoyaltyId, Minor, Model, Name, Points, SignedPoints, Text
 from schemas.codes import Code
 from schemas.commands import AccountKey, ProgramKey
 
 Book = Literal[
-    "issued", "available", "pending", "held", "reserved", "used", "expired", "reversed", "adjusted", "debt", "forgiven"
+    "issued", "available", "pending", "held", "reserved", "used", "expired", "reversed", "adjusted", "debt"
 ]
 
 
@@ -48,29 +47,29 @@ class Profile(Model):
 
     loyalty_id: LoyaltyId
     active_status: bool
-    loyalty_anniversary_date: date | None
+    loyalty_anniversary_date: Day | None
     opt_in_status: bool
-    opt_in_date: date | None
+    opt_in_date: Day | None
     available_points: Points
     earned_points: Points
     used_points: Points
     hold_points: Points
     """Pending and held together: what is the member's but cannot be used now."""
     next_expiring_points: Points
-    points_expiration_date: date | None
+    points_expiration_date: Day | None
     expired_points: Points
     current_tier: str
     next_tier: str | None
     points_req_for_next_tier: Points | None
     """What is missing of the next tier's nearest requirement, in that requirement's metric."""
-    tier_achieve_date: date | None
+    tier_achieve_date: Day | None
     available_rewards: tuple[str, ...]
     points_req_for_next_reward: Points | None
     highest_available_reward: str | None
-    first_loyalty_activity_date: date | None
-    last_loyalty_activity_date: date | None
-    first_purchase_date: date | None
-    last_purchase_date: date | None
+    first_loyalty_activity_date: Day | None
+    last_loyalty_activity_date: Day | None
+    first_purchase_date: Day | None
+    last_purchase_date: Day | None
 
 
 PERSONAL_FIELDS = ("first_name", "last_name", "email_address", "birthday", "phone_no", "zip_code")

@@ -3,23 +3,22 @@
 Personal data lives in these topics alone; behind intake only the loyalty id travels.
 """
 
-from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Id, Identifier, Instant, LoyaltyId, Model, Name, Points, SignedPoints, Text
+from schemas.base import PRINTABLE, Day, Id, Identifier, Instant, LoyaltyId, Minor, Model, Name, SignedPoints, Text
 
 
 class Contact(Model):
     """Names, addresses and consent, as the CRM last sent them. Sent whole: what is missing is gone."""
 
-    first_name: Annotated[str, Field(max_length=100)] | None = None
-    last_name: Annotated[str, Field(max_length=100)] | None = None
-    email: Annotated[str, Field(max_length=254)] | None = None
-    phone: Annotated[str, Field(max_length=30)] | None = None
-    zip_code: Annotated[str, Field(max_length=20)] | None = None
-    birthday: date | None = None
+    first_name: Annotated[str, Field(max_length=100, pattern=PRINTABLE)] | None = None
+    last_name: Annotated[str, Field(max_length=100, pattern=PRINTABLE)] | None = None
+    email: Annotated[str, Field(max_length=254, pattern=PRINTABLE)] | None = None
+    phone: Annotated[str, Field(max_length=30, pattern=PRINTABLE)] | None = None
+    zip_code: Annotated[str, Field(max_length=20, pattern=PRINTABLE)] | None = None
+    birthday: Day | None = None
     marketing_consent: bool = False
 
 
@@ -122,8 +121,8 @@ class Claim(_Command):
 
     type: Literal["claim"]
     check_id: Id
-    total_minor: Points
-    business_date: date
+    total_minor: Minor
+    business_date: Day
 
 
 MemberCommand = Annotated[

@@ -4,8 +4,8 @@ Kinds are closed unions: what is not here cannot be asked for. Percentages are i
 units; days are whole local days in the program's time zone.
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from datetime import time
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -17,6 +17,7 @@ from schemas.base import (
     Currency,
     Id,
     Instant,
+    LocalTime,
     Minor,
     Model,
     Name,
@@ -65,8 +66,8 @@ class Exclusions(Model):
 class DayPart(Model):
     """From (included) to (excluded) on the till's clock; `to` before `from` runs over midnight."""
 
-    start: time
-    end: time
+    start: LocalTime
+    end: LocalTime
 
 
 class Where(Model):
@@ -444,8 +445,8 @@ class Program(Model):
 
 
 def _unique(path: str, names: list[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise ValueError(f"{path}: {name!r} is there twice")
 
 

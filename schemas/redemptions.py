@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from schemas.base import Id, Identifier, Instant, Model, Name, PositivePoints
 
@@ -21,10 +21,25 @@ class _Request(Model):
 class Reserve(_Request):
     """Set points aside. Exactly one of `points` and `reward`."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": ["points"], "properties": {"points": {"type": "integer"}}},
+                {"required": ["reward"], "properties": {"reward": {"type": "string"}}},
+            ]
+        }
+    )
+
     type: Literal["reserve"]
     reservation: Id
     points: PositivePoints | None = None
     reward: Name | None = None
+
+    @model_validator(mode="after")
+    def _points_or_reward(self) -> "Reserve":
+        if (self.points is None) == (self.reward is None):
+            raise ValueError("exactly one of points and reward")
+        return self
 
 
 class Confirm(_Request):

@@ -29,7 +29,7 @@ class NextExpiry(Model):
 
 
 class Reply(Model):
-    """What the till may show and print. Field by field the answer to: what did this receipt do, and where does the member stand?"""
+    """What the till may show and print: what did this receipt do, and where does the member stand?"""
 
     id: str
     """The check id, request id or command id that this answers."""
