@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -24,7 +25,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Self
+from typing import BinaryIO, Self
 
 HOST = "127.0.0.1"
 JAVA_MIN = 17
@@ -41,6 +42,8 @@ SETTINGS = {
     "log.message.timestamp.before.max.ms": "9223372036854775807",  # history is written with its own time
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
+    "broker.session.timeout.ms": "5000",  # how long a restart after a crash waits for its former self
+    "broker.heartbeat.interval.ms": "1000",
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.num.partitions": "4",
     "share.coordinator.state.topic.num.partitions": "4",
@@ -48,7 +51,8 @@ SETTINGS = {
     "num.io.threads": "4",
     "log.cleaner.dedupe.buffer.size": "33554432",  # a million keys a pass; the default takes a quarter of the heap
 }
-JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true"]
+# Measured: the first compiler alone starts faster and costs the broker less per record than both do after two million.
+JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"]
 
 # Becomes Java in place, after asking the kernel to end it together with the thread that started it.
 _EXEC = """
@@ -76,8 +80,8 @@ class Node:
     cluster: str = ""
     """The cluster id that all nodes of one cluster share; empty makes a random one."""
 
-    def properties(self, logs: Path) -> dict[str, str]:
-        """Return the server.properties of this node, whose record log lives in the folder `logs`."""
+    def properties(self) -> dict[str, str]:
+        """Return the server.properties of this node, which runs in its data folder and keeps its records in `log` there."""
         voters = self.voters or {self.id: self.controller_port}
         replicas = min(3, len(voters))
         return SETTINGS | {
@@ -89,7 +93,7 @@ class Node:
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "BROKER",
             "controller.listener.names": "CONTROLLER",
-            "log.dirs": str(logs),
+            "log.dirs": "log",  # a list in Kafka, so a path of our own choice would be cut at its commas
             "default.replication.factor": str(replicas),
             "min.insync.replicas": str(max(1, replicas - 1)),
             "offsets.topic.replication.factor": str(replicas),
@@ -127,15 +131,16 @@ class Broker:
         data = data.absolute()
         logs = data / "log"
         logs.mkdir(parents=True, exist_ok=True)
-        _check_free(node.port)
+        if why := _taken(node.port):
+            raise BrokerError(f"Port {node.port} on {HOST} is taken ({why}). Choose another, or stop what listens there.")
         _check_unused(logs)
-        properties = data / "server.properties"
-        properties.write_text("".join(f"{name}={value}\n" for name, value in node.properties(logs).items()))
+        lines = [f"{name}={value}\n" for name, value in node.properties().items()]
+        (data / "server.properties").write_text("".join(lines))
         command = [java, *JVM, f"-Dlog4j2.configurationFile={POM.with_name('log4j2.yaml')}"]
         command += [f"-Dloy.log={data / 'broker.log'}", "-cp", os.pathsep.join(map(str, sorted(jars.glob("*.jar"))))]
         if not (logs / "meta.properties").exists():
-            _format(command, properties, node.cluster or _cluster_id())
-        return cls(node, data, _spawn([*command, "kafka.Kafka", str(properties)], data / "broker.out"))
+            _format(command, data, node.cluster or _cluster_id())
+        return cls(node, data, _spawn([*command, "kafka.Kafka", "server.properties"], data))
 
     @property
     def bootstrap(self) -> str:
@@ -150,11 +155,9 @@ class Broker:
     def wait_ready(self, seconds: float = READY_SECONDS) -> None:
         """Return when the node serves its cluster. Raises BrokerError when it ends or `seconds` pass first."""
         deadline = time.monotonic() + seconds
-        while not answers(self.node.port):
+        while self.node.id not in live_nodes(self.node.port):
             if self._process.poll() is not None:
-                raise BrokerError(
-                    f"Kafka ended with code {self._process.returncode} while starting.\n{self._last_words()}"
-                )
+                raise BrokerError(f"Kafka ended with code {self._process.returncode} while starting.\n{self._last_words()}")
             if time.monotonic() > deadline:
                 raise BrokerError(f"Kafka did not answer within {seconds:.0f} s.\n{self._last_words()}")
             time.sleep(0.05)
@@ -197,17 +200,25 @@ def serve(data: Path, port: int, announce: Callable[[str], None]) -> None:
         raise BrokerError(f"Kafka ended by itself with code {code}; its log is {data / 'broker.log'}.")
 
 
-def answers(port: int, host: str = HOST) -> bool:
-    """Whether a Kafka node there serves its cluster: its answer to a metadata request counts a live broker."""
-    # Metadata v1 asking for no topics; the broker list leaves out nodes that are still fenced.
+def live_nodes(port: int, host: str = HOST) -> set[int]:
+    """Return the ids of the nodes that serve the cluster, as the one on `port` knows them; empty when none answers."""
+    # Metadata v1 asking for no topics. Its broker list leaves out nodes that do not serve yet.
     request = struct.pack(">hhihi", 3, 1, 0, -1, 0)
     try:
-        with socket.create_connection((host, port), timeout=1) as connection:
+        with socket.create_connection((host, port), timeout=1) as connection, connection.makefile("rb") as reply:
             connection.sendall(struct.pack(">i", len(request)) + request)
-            reply = connection.makefile("rb").read(12)
-    except OSError:
-        return False
-    return len(reply) == 12 and struct.unpack(">iii", reply)[2] > 0
+            _, _, count = struct.unpack(">iii", reply.read(12))
+            return {_read_node(reply) for _ in range(count)}
+    except (OSError, struct.error):
+        return set()
+
+
+def _read_node(reply: BinaryIO) -> int:
+    """Read one broker of a metadata answer: id, host, port, rack."""
+    node, host_size = struct.unpack(">ih", reply.read(6))
+    _, rack_size = struct.unpack(">ih", reply.read(host_size + 6)[host_size:])
+    reply.read(max(0, rack_size))
+    return int(node)
 
 
 def resolve_jars() -> Path:
@@ -231,10 +242,11 @@ def resolve_jars() -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nothing uses now, below those that the system lends to outgoing connections."""
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)
+        if not _taken(port):
+            return port
 
 
 def _cache() -> Path:
@@ -245,9 +257,7 @@ def _cache() -> Path:
 def _pinned() -> str:
     """Name the pom's Kafka version and its content, so that any change of the pom resolves anew."""
     if not POM.exists():
-        raise BrokerError(
-            f"{POM} is missing: run from a checkout, or name a folder of Kafka's jars with LOY_KAFKA_JARS."
-        )
+        raise BrokerError(f"{POM} is missing: run from a checkout, or name a folder of Kafka's jars with LOY_KAFKA_JARS.")
     text = POM.read_text()
     version = re.search(r"<kafka\.version>([^<]+)<", text)
     if not version:
@@ -258,17 +268,13 @@ def _pinned() -> str:
 def _download(jars: Path) -> None:
     mvn = shutil.which("mvn")
     if not mvn:
-        raise BrokerError(
-            f"Maven (mvn) is needed once, to fetch Kafka's jars. Debian: apt-get install maven. {OTHER_WAY}"
-        )
+        raise BrokerError(f"Maven (mvn) is needed once, to fetch Kafka's jars. Debian: apt-get install maven. {OTHER_WAY}")
     with tempfile.TemporaryDirectory(dir=jars.parent, prefix="resolving-") as folder:
         fresh = Path(folder) / "jars"
         goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}"]
         done = subprocess.run([mvn, "-q", "-B", "-f", str(POM), *goal], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
-            raise BrokerError(
-                f"Maven could not fetch Kafka's jars.\n{(done.stdout + done.stderr).strip()}\n{OTHER_WAY}"
-            )
+            raise BrokerError(f"Maven could not fetch Kafka's jars.\n{(done.stdout + done.stderr).strip()}\n{OTHER_WAY}")
         fresh.rename(jars)
 
 
@@ -287,15 +293,15 @@ def _java() -> str:
     return java
 
 
-def _check_free(port: int) -> None:
+def _taken(port: int) -> str:
+    """Say why the loopback port cannot be listened on; empty when it can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise BrokerError(
-                f"Port {port} on {HOST} is taken: {error.strerror}. Choose another, or stop what listens there."
-            ) from None
+            return error.strerror or str(error)
+    return ""
 
 
 def _check_unused(logs: Path) -> None:
@@ -311,20 +317,30 @@ def _cluster_id() -> str:
     return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
 
-def _format(command: list[str], properties: Path, cluster: str) -> None:
-    tool = [*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(properties)]
-    done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603
+def _format(command: list[str], data: Path, cluster: str) -> None:
+    tool = [*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"]
+    done = subprocess.run(tool, cwd=data, env=_environment(), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BrokerError(f"Kafka could not format its storage.\n{(done.stdout + done.stderr).strip()}")
 
 
-def _spawn(command: list[str], output: Path) -> subprocess.Popen[bytes]:
+def _spawn(command: list[str], data: Path) -> subprocess.Popen[bytes]:
     guarded = [sys.executable, "-I", "-S", "-c", _EXEC, str(os.getpid()), *command]
-    with output.open("wb") as out:
-        # Its own session: Ctrl-C reaches us alone, and we stop it in order.
+    with (data / "broker.out").open("wb") as out:
         return subprocess.Popen(  # noqa: S603
-            guarded, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            guarded,
+            cwd=data,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches us alone, and we stop it in order
         )
+
+
+def _environment() -> dict[str, str]:
+    """Return ours with a character set in which Java can name any folder."""
+    return os.environ | {"LC_ALL": "C.UTF-8"}
 
 
 class _Signalled(BaseException):
