@@ -12,7 +12,7 @@ from schemas.base import Category, Channel, Currency, Day, Id, Identifier, Insta
 TenderType = Literal["cash", "card", "mobile", "voucher", "gift_card", "points", "credit", "other"]
 ReturnKind = Literal["receipt", "no_receipt", "gift_receipt", "exchange"]
 Quantity = Annotated[int, Field(ge=0, le=10**9, description="thousandths of a unit: 1000 is one piece, 500 half a kilogram")]
-LineNo = Annotated[int, Field(ge=1, le=10_000)]
+LineNo = Annotated[int, Field(ge=1, le=10_000, description="the line's number on its receipt")]
 
 
 class Line(Model):
@@ -33,6 +33,7 @@ class Tender(Model):
     """One way the receipt was paid. Change is deducted: tenders add up to the lines less their discounts."""
 
     type: TenderType
+    """What was paid with. Points are a tender: what they pay earns nothing."""
     amount_minor: Minor
     reservation: Id | None = None
     """For `points`: the reservation that was confirmed with this receipt."""
@@ -67,6 +68,7 @@ class Sale(_Receipt):
 
     type: Literal["sale"]
     channel: Channel = "store"
+    """Where it was bought."""
     currency: Currency
     lines: Annotated[tuple[Line, ...], Field(min_length=1, max_length=2000)]
     tenders: Annotated[tuple[Tender, ...], Field(max_length=50)]
@@ -79,9 +81,11 @@ class Return(_Receipt):
 
     type: Literal["return"]
     kind: ReturnKind = "receipt"
+    """What was shown at the desk: the receipt, nothing, a gift receipt, or goods to exchange."""
     of: Id | None = None
     """The id of the sale. May arrive before the sale does."""
     channel: Channel = "store"
+    """Where it was brought back."""
     currency: Currency
     lines: Annotated[tuple[ReturnedLine, ...], Field(min_length=1, max_length=2000)]
 

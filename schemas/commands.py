@@ -31,6 +31,8 @@ class _Command(Model):
 
 
 class ApplySale(_Command):
+    """A sale, for the account that its identifier opens."""
+
     type: Literal["sale"]
     check: Sale
     note: Code = Code.OK
@@ -38,20 +40,27 @@ class ApplySale(_Command):
 
 
 class ApplyReturn(_Command):
+    """A return, for the account that its identifier or its sale opens."""
+
     type: Literal["return"]
     check: Return
     note: Code = Code.OK
 
 
 class ApplyVoid(_Command):
+    """A void, for the account of its sale."""
+
     type: Literal["void"]
     check: Void
     note: Code = Code.OK
 
 
 class Redeem(_Command):
+    """A step of a redemption."""
+
     type: Literal["redeem"]
     request: Annotated[Reserve | Confirm | Cancel, Field(discriminator="type")]
+    """As the till sent it."""
 
 
 class Join(_Command):
@@ -77,9 +86,12 @@ class Leave(_Command):
     type: Literal["leave"]
     at: Instant
     erased: bool = False
+    """The right to be forgotten: contact data went with it."""
 
 
 class AdjustPoints(_Command):
+    """A manual correction, not yet judged against the limit."""
+
     type: Literal["adjust"]
     at: Instant
     points: SignedPoints
@@ -92,6 +104,7 @@ class Decide(_Command):
 
     type: Literal["decide"]
     decision: Annotated[Approve | Review | SetTier, Field(discriminator="type")]
+    """As the service desk sent it."""
 
 
 class AskReceipt(_Command):

@@ -20,6 +20,7 @@ class DeadLetter(Model):
     origin: Annotated[str, Field(pattern=r"^[^/]+/[0-9]+/[0-9]+$")]
     """topic/partition/offset"""
     stage: str
+    """Which step could not take it: intake, or a sink by name."""
     at: Instant
 
     def headers(self) -> tuple[tuple[str, bytes], ...]:

@@ -14,7 +14,16 @@ from schemas.codes import Code
 from schemas.commands import AccountKey, ProgramKey
 
 Book = Literal[
-    "issued", "available", "pending", "held", "reserved", "used", "expired", "reversed", "adjusted", "debt"
+    "issued",
+    "available",
+    "pending",
+    "held",
+    "reserved",
+    "used",
+    "expired",
+    "reversed",
+    "adjusted",
+    "debt",
 ]
 
 
@@ -22,9 +31,13 @@ class Posting(Model):
     """Points moved from one book to another: the only way a balance changes (B01). Lots count from 1; 0 means no lot."""
 
     source: Book
+    """The book the points leave."""
     target: Book
+    """The book the points enter."""
     points: Annotated[int, Field(ge=1)]
+    """How many."""
     lot: Annotated[int, Field(ge=0)]
+    """Which lot of the account."""
 
 
 class Balance(Model):
@@ -47,8 +60,10 @@ class Profile(Model):
 
     loyalty_id: LoyaltyId
     active_status: bool
+    """Whether there was activity within the program's active days."""
     loyalty_anniversary_date: Day | None
     opt_in_status: bool
+    """Whether the member is in the program."""
     opt_in_date: Day | None
     available_points: Points
     earned_points: Points
@@ -59,13 +74,17 @@ class Profile(Model):
     points_expiration_date: Day | None
     expired_points: Points
     current_tier: str
+    """The tier held now."""
     next_tier: str | None
+    """The next higher tier; none at the top."""
     points_req_for_next_tier: Points | None
     """What is missing of the next tier's nearest requirement, in that requirement's metric."""
     tier_achieve_date: Day | None
     available_rewards: tuple[str, ...]
+    """Rewards that the available points can pay, cheapest first."""
     points_req_for_next_reward: Points | None
     highest_available_reward: str | None
+    """The dearest of them."""
     first_loyalty_activity_date: Day | None
     last_loyalty_activity_date: Day | None
     first_purchase_date: Day | None
@@ -89,17 +108,21 @@ class _Data(Model):
 
 
 class OptedIn(_Data):
-    pass
+    """The state after joining."""
 
 
 class OptedOut(_Data):
+    """The state after leaving."""
+
     erased: bool
+    """The right to be forgotten: contact data went with it."""
 
 
 class Award(Model):
     """Points that one rule gave for one line: the trail of every point."""
 
     line: Annotated[int, Field(ge=0)]
+    """The line of the check; 0 is the whole check."""
     rule: str
     """The rule's id, or `base`."""
     points: SignedPoints
@@ -112,52 +135,77 @@ class Cut(Model):
 
     by: Text
     rule: str | None = None
+    """The rule that was cut or lost; none when the cap is over everything."""
     points: Points
 
 
 class PointAccrual(_Data):
+    """What a check earned, point by point."""
+
     check_id: str
+    """The check that earned."""
     points: Points
     awards: tuple[Award, ...]
     cuts: tuple[Cut, ...]
     debt_repaid: Points
     held: bool
+    """The points are held for review."""
 
 
 class PointPending(_Data):
+    """What a check earned and when it can be used."""
+
     check_id: str
+    """The check that earned."""
     points: Points
     available_at: Instant
 
 
 class PointReleased(_Data):
+    """What can be used from now on."""
+
     points: Points
 
 
 class PointReserved(_Data):
+    """What is set aside and until when."""
+
     reservation: str
+    """The reservation they are set aside for."""
     points: Points
     expires_at: Instant
     reward: Name | None
 
 
 class PointFreed(_Data):
+    """What came back."""
+
     reservation: str
+    """The reservation they were set aside for."""
     points: Points
     reason: Literal["cancelled", "expired", "not_used"]
+    """Cancelled, run out, or confirmed for less."""
 
 
 class PointRedemption(_Data):
+    """What was used and what it was worth."""
+
     reservation: str
+    """The reservation that was confirmed."""
     points: Points
     value_minor: Minor
     reward: Name | None
     check_id: str | None
+    """The receipt they paid for."""
 
 
 class PointReversed(_Data):
+    """What a return or void took back."""
+
     check_id: str
+    """The return or void."""
     of: str
+    """The sale."""
     points: Points
     debt: Points
     """How much of it the member now owes."""
@@ -167,88 +215,138 @@ class PointReversed(_Data):
 
 
 class PointRestored(_Data):
+    """What a return or void gave back."""
+
     check_id: str
+    """The return or void."""
     of: str
+    """The sale."""
     points: Points
 
 
 class PointExpired(_Data):
+    """What ended."""
+
     points: Points
 
 
 class PointExpiringSoon(_Data):
+    """What will end and when."""
+
     points: Points
     expires_at: Instant
 
 
 class PointAdjusted(_Data):
+    """What was corrected, by whom and why."""
+
     points: SignedPoints
     reason: Text
     actor: str
+    """Who asked for it."""
     approver: str | None
+    """Who agreed, when it was over the limit."""
 
 
 class TierChange(_Data):
+    """From which tier to which, and why."""
+
     previous: str
+    """The tier until now."""
     tier: str
+    """The tier from now on."""
     reason: Literal["qualified", "period_end", "return", "manual", "program"]
+    """What moved it."""
     line: Annotated[int, Field(ge=0)] | None
     """The line of the check that tipped it."""
 
 
 class TierAnniversary(_Data):
+    """How long in which tier."""
+
     tier: str
+    """The tier held."""
     years: Annotated[int, Field(ge=1)]
+    """How many in that tier."""
 
 
 class CloseToTierUpgrade(_Data):
+    """What is missing to the next tier."""
+
     tier: str
+    """The tier held."""
     next_tier: str
+    """The tier that is near."""
     missing: Annotated[int, Field(ge=1)]
+    """How much is missing, in the metric."""
     metric: Literal["points", "spend", "visits"]
+    """Points, spend in minor units, or visits in days."""
 
 
 class TierDowngradeWarning(_Data):
+    """Which tier would follow and when."""
+
     tier: str
+    """The tier held."""
     lower_tier: str
+    """The tier that would follow."""
     due: Instant
 
 
 class Anniversary(_Data):
+    """How long in the program."""
+
     years: Annotated[int, Field(ge=1)]
+    """How many in the program."""
 
 
 class Birthday(_Data):
-    pass
+    """Nothing but the state: the date itself is personal."""
 
 
 class Hit(Model):
     """A fraud signal that hit, with the figures behind it."""
 
     signal: str
+    """The signal's id in the program."""
     weight: int
+    """What it added to the score, in hundredths."""
     value: int
+    """What was measured."""
     limit: int
+    """What the program allows."""
 
 
 class FraudSuspected(_Data):
+    """Which signals hit and what is held."""
+
     check_id: str
+    """The check that looked wrong."""
     score: int
+    """The sum of the weights, in hundredths."""
     hits: tuple[Hit, ...]
     points: Points
     """Held for review under the check's id."""
 
 
 class FraudCleared(_Data):
+    """How the review ended."""
+
     check_id: str
+    """The check whose points were held."""
     verdict: Literal["release", "confiscate"]
+    """Paid out, or taken."""
     points: Points
     actor: str
+    """Who decided."""
     reason: Text
 
 
 class CheckParked(_Data):
+    """What is kept and why."""
+
     check_id: str
+    """The check that is kept."""
     code: Code
 
 
@@ -287,8 +385,10 @@ class Event(Model):
 
     specversion: Literal["1.0"]
     id: Annotated[str, Field(min_length=1, max_length=250)]
+    """Derives from the cause: a repeat has the same."""
     source: Literal["/loystream/ledger"]
     type: str
+    """One of the LOY_* names."""
     subject: AccountKey
     time: Instant
     """When it was recorded: the Kafka timestamp of the command."""
@@ -296,6 +396,7 @@ class Event(Model):
     """Counts the account's events from 1 without a gap."""
     datacontenttype: Literal["application/json"]
     dataschema: str
+    """The id of the JSON Schema."""
     data: dict[str, Any]
     """As `EVENTS[type]` says; `parse_event` checks it."""
 

@@ -14,12 +14,18 @@ class Contact(Model):
     """Names, addresses and consent, as the CRM last sent them. Sent whole: what is missing is gone."""
 
     first_name: Annotated[str, Field(max_length=100, pattern=PRINTABLE)] | None = None
+    """Given name."""
     last_name: Annotated[str, Field(max_length=100, pattern=PRINTABLE)] | None = None
+    """Family name."""
     email: Annotated[str, Field(max_length=254, pattern=PRINTABLE)] | None = None
+    """E-mail address."""
     phone: Annotated[str, Field(max_length=30, pattern=PRINTABLE)] | None = None
+    """Phone number, best as E.164."""
     zip_code: Annotated[str, Field(max_length=20, pattern=PRINTABLE)] | None = None
+    """Postal code."""
     birthday: Day | None = None
     marketing_consent: bool = False
+    """Whether the member may be written to for advertising."""
 
 
 class _Command(Model):
@@ -41,15 +47,21 @@ class OptIn(_Command):
 
 
 class UpdateContact(_Command):
+    """New contact data, whole."""
+
     type: Literal["update"]
     contact: Contact
 
 
 class OptOut(_Command):
+    """The member leaves. Points stay until they expire."""
+
     type: Literal["opt_out"]
 
 
 class LinkIdentifier(_Command):
+    """One more identifier opens the account."""
+
     type: Literal["link"]
     identifier: Identifier
 
@@ -93,6 +105,7 @@ class Approve(_Command):
     """`command_id` of the adjustment that waits."""
     actor: Id
     accept: bool = True
+    """False: the adjustment is dropped."""
 
 
 class Review(_Command):
@@ -102,6 +115,7 @@ class Review(_Command):
     hold: Id
     """The check whose points are held."""
     verdict: Literal["release", "confiscate"]
+    """Pay the points out, or take them."""
     actor: Id
     reason: Text
 
@@ -162,6 +176,7 @@ class Member(Model):
     loyalty_id: LoyaltyId
     contact: Contact
     opted_in: bool
+    """Whether the member is in the program now."""
     updated_at: Instant
 
 
@@ -171,4 +186,6 @@ class Identity(Model):
     loyalty_id: LoyaltyId
     program: Name
     kind: Literal["card", "phone", "email", "app", "loyalty"]
+    """What the till reads."""
     blocked: bool = False
+    """A lost card: it opens nothing any more."""

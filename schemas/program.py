@@ -53,6 +53,7 @@ class Rate(Model):
 
     points: PositivePoints = 1
     per_minor: Annotated[int, Field(ge=1, le=10**9)] = 100
+    """Minor units that earn `points`."""
 
 
 class Exclusions(Model):
@@ -61,6 +62,7 @@ class Exclusions(Model):
     categories: tuple[Category, ...] = ()
     skus: tuple[Id, ...] = ()
     tenders: tuple[TenderType, ...] = ()
+    """Ways to pay whose share earns nothing."""
 
 
 class DayPart(Model):
@@ -78,7 +80,9 @@ class Where(Model):
     brands: tuple[Text, ...] = ()
     outlets: tuple[Id, ...] = ()
     channels: tuple[Channel, ...] = ()
+    """Where it was bought."""
     weekdays: tuple[Weekday, ...] = ()
+    """By the till's local date."""
     day_parts: tuple[DayPart, ...] = ()
     tiers: tuple[Name, ...] = ()
     birthday_within_days: Annotated[int, Field(ge=0, le=180)] | None = None
@@ -92,6 +96,7 @@ class RuleCap(Model):
 
     points: Points
     per: Literal["check", "day", "month"]
+    """The span that is counted, by purchase time in the program's time zone."""
 
 
 class _Rule(Model):
@@ -101,6 +106,7 @@ class _Rule(Model):
     ends: Instant | None = None
     """The first instant it is no longer in force, by purchase time (D05)."""
     enabled: bool = True
+    """False: as if it were not there."""
     group: Name | None = None
     """Rules of one group compete as the group says; without a group a rule always adds."""
     priority: int = 0
@@ -113,6 +119,7 @@ class Multiplier(_Rule):
 
     kind: Literal["multiplier"]
     percent: Percent
+    """Of the base rate."""
 
 
 class LineBonus(_Rule):
@@ -139,6 +146,7 @@ class Threshold(_Rule):
     spend_minor: Minor
     points: PositivePoints
     join_minutes: Annotated[int, Field(ge=0, le=1440)] = 0
+    """0: every receipt for itself."""
 
 
 class NthVisit(_Rule):
@@ -146,6 +154,7 @@ class NthVisit(_Rule):
 
     kind: Literal["nth_visit"]
     n: Annotated[int, Field(ge=2, le=1000)]
+    """10: the 10th, the 20th, ..."""
     points: PositivePoints
 
 
@@ -161,6 +170,7 @@ class Group(Model):
 
     id: Name
     mode: Literal["all", "best", "first"]
+    """How they compete."""
 
 
 class Cap(Model):
@@ -168,21 +178,30 @@ class Cap(Model):
 
     points: Points
     per: Literal["check", "day", "month", "balance"]
+    """The span that is counted; `balance` limits what the account may hold."""
 
 
 class Earning(Model):
+    """How purchases become points."""
+
     rate: Rate = Rate()
     rounding: Literal["floor", "half_up", "half_down"] = "floor"
+    """How a fraction of a point is rounded, once per check."""
     exclude: Exclusions = Exclusions()
     rules: Annotated[tuple[Rule, ...], Field(max_length=500)] = ()
+    """Extra points beside the rate."""
     groups: tuple[Group, ...] = ()
+    """How rules compete, by the group's id."""
     caps: tuple[Cap, ...] = ()
+    """Limits over everything together."""
 
 
 # ---------------------------------------------------------------- points
 
 
 class NeverExpire(Model):
+    """Points do not end."""
+
     kind: Literal["never"]
 
 
@@ -191,6 +210,7 @@ class ExpireAfterDays(Model):
 
     kind: Literal["after_days"]
     days: Days
+    """Days after the purchase."""
 
 
 class ExpireEndOfMonth(Model):
@@ -198,6 +218,7 @@ class ExpireEndOfMonth(Model):
 
     kind: Literal["end_of_month"]
     months: Annotated[int, Field(ge=0, le=1200)]
+    """Months after the month of the purchase."""
 
 
 class ExpireEndOfYear(Model):
@@ -205,6 +226,7 @@ class ExpireEndOfYear(Model):
 
     kind: Literal["end_of_year"]
     years: Annotated[int, Field(ge=0, le=100)]
+    """Years after the year of the purchase."""
 
 
 class ExpireInactive(Model):
@@ -212,6 +234,7 @@ class ExpireInactive(Model):
 
     kind: Literal["inactivity"]
     days: Days
+    """Days without a purchase."""
 
 
 Expiry = Annotated[
@@ -221,12 +244,16 @@ AnyExpiry = NeverExpire | ExpireAfterDays | ExpireEndOfMonth | ExpireEndOfYear |
 
 
 class PointsPolicy(Model):
+    """What becomes of points after they were earned."""
+
     expiry: Expiry = NeverExpire(kind="never")
+    """When points end."""
     notice_days: Annotated[int, Field(ge=0, le=365)] = 0
     """LOY_POINT_EXPIRING_SOON so many days ahead; 0: none."""
     pending_days: Annotated[int, Field(ge=0, le=365)] = 0
     """Points can be used so many days after the purchase; a return takes pending points first (B04)."""
     pending_counts_for_tier: bool = True
+    """Whether pending points qualify at once."""
     debt: Literal["allow", "floor", "hold_refund"] = "allow"
     """What when a return takes back more than is left (A06): owe it, forgive it, or owe it and tell the till to hold
     the refund's points-worth back."""
@@ -236,18 +263,25 @@ class PointsPolicy(Model):
 
 
 class Reward(Model):
+    """Something to be had for points."""
+
     id: Name
     title: Annotated[str, Field(min_length=1, max_length=40)]
+    """As the till prints it."""
     points: PositivePoints
     value_minor: Minor
 
 
 class Redemption(Model):
+    """How points are used."""
+
     minimum_points: Points = 1
     reservation_minutes: Annotated[int, Field(ge=1, le=100_000)] = 30
+    """How long points stay set aside."""
     points_per_minor: Annotated[int, Field(ge=1, le=10_000)] = 1
     """How many points pay one minor unit."""
     rewards: Annotated[tuple[Reward, ...], Field(max_length=100)] = ()
+    """What points can be had for, beside money."""
 
 
 # ---------------------------------------------------------------- tiers
@@ -257,18 +291,27 @@ class Requirement(Model):
     """At least `at_least` of the metric in the window: points (earned), spend (minor units paid), visits (days)."""
 
     metric: Literal["points", "spend", "visits"]
+    """What is counted."""
     at_least: Annotated[int, Field(ge=1, le=10**12)]
+    """In the metric's unit."""
 
 
 class Tier(Model):
+    """One level. The lowest asks for nothing."""
+
     name: Name
     any_of: tuple[Requirement, ...] = ()
+    """One of these is enough."""
     all_of: tuple[Requirement, ...] = ()
+    """All of these are needed."""
 
 
 class CalendarWindow(Model):
+    """The calendar period the purchase falls in."""
+
     kind: Literal["calendar"]
     period: Literal["month", "quarter", "year"] = "year"
+    """The span that is counted, in the program's time zone."""
 
 
 class RollingWindow(Model):
@@ -276,6 +319,7 @@ class RollingWindow(Model):
 
     kind: Literal["rolling"]
     days: Days
+    """How many."""
 
 
 class AnniversaryWindow(Model):
@@ -298,7 +342,9 @@ class Closeness(Model):
     """LOY_CLOSE_TO_TIER_UPGRADE once per approach: at `percent` of the next tier, or when `gap` or less is missing."""
 
     percent: Annotated[int, Field(ge=1, le=99)] | None = None
+    """Of the requirement."""
     gap: Annotated[int, Field(ge=1)] | None = None
+    """In the requirement's metric."""
 
 
 class Tiers(Model):
@@ -306,16 +352,21 @@ class Tiers(Model):
 
     levels: Annotated[tuple[Tier, ...], Field(min_length=1, max_length=20)]
     window: Window = CalendarWindow(kind="calendar")
+    """Over which time requirements are counted."""
     valid: Literal["end_of_period", "end_of_next_period"] = "end_of_next_period"
     """How long a tier that was reached is kept before it is looked at again (C03)."""
     jump: Literal["skip", "sequential"] = "skip"
     """Whether a purchase may skip levels, or climbs one at a time with an event each."""
     landing: Literal["one_down", "earned"] = "one_down"
+    """Where a downgrade ends: one tier down, or at the tier that was earned."""
     grace_days: Annotated[int, Field(ge=0, le=365)] = 0
+    """Days after the period's end before a downgrade."""
     after_return: Literal["keep", "revoke"] = "keep"
     """A return below the threshold: keep the tier to the period's end, or take it back at once (C04)."""
     warning_days: Annotated[int, Field(ge=0, le=365)] = 0
+    """LOY_TIER_DOWNGRADE_WARNING so many days ahead; 0: none."""
     close: Closeness | None = None
+    """When to say that the next tier is near; none: never."""
 
 
 # ---------------------------------------------------------------- fraud
@@ -332,9 +383,13 @@ class Velocity(_Signal):
 
     kind: Literal["velocity"]
     what: Literal["checks", "points", "outlets"]
+    """What is counted: checks, points earned, or different outlets."""
     hours: Annotated[int, Field(ge=1, le=840)]
+    """The span, by purchase time."""
     soft: Count
+    """More than this hits."""
     hard: Count | None = None
+    """More than this is critical by itself."""
 
 
 class ReturnRatio(_Signal):
@@ -342,8 +397,11 @@ class ReturnRatio(_Signal):
 
     kind: Literal["return_ratio"]
     days: Annotated[int, Field(ge=1, le=35)]
+    """The span."""
     sales: Count
+    """With fewer sales it never hits."""
     percent: Percent
+    """Of the sales."""
 
 
 class ImpossibleTravel(_Signal):
@@ -351,7 +409,9 @@ class ImpossibleTravel(_Signal):
 
     kind: Literal["impossible_travel"]
     km_per_hour: Annotated[int, Field(ge=1, le=2000)] = 200
+    """The fastest journey believed."""
     skew_minutes: Annotated[int, Field(ge=0, le=600)] = 10
+    """How far tills' clocks may differ."""
 
 
 class SplitReceipts(_Signal):
@@ -359,7 +419,9 @@ class SplitReceipts(_Signal):
 
     kind: Literal["split_receipts"]
     minutes: Annotated[int, Field(ge=1, le=1440)]
+    """The span."""
     checks: Annotated[int, Field(ge=2, le=1000)]
+    """This many hit."""
 
 
 class OwnCard(_Signal):
@@ -376,23 +438,33 @@ class Fraud(Model):
     """Score = sum of the weights of the signals that hit (F01). At `critical` the points are held for review."""
 
     signals: Annotated[tuple[Signal, ...], Field(max_length=50)] = ()
+    """What is looked for."""
     critical: Annotated[int, Field(ge=1)] = 150
+    """In hundredths, like the weights."""
 
 
 # ---------------------------------------------------------------- the program
 
 
 class Outlet(Model):
+    """A place that sells."""
+
     id: Id
     latitude: Annotated[float, Field(ge=-90, le=90)] | None = None
+    """Degrees north."""
     longitude: Annotated[float, Field(ge=-180, le=180)] | None = None
+    """Degrees east."""
 
 
 class Limits(Model):
+    """Small limits of the service desk and the claims."""
+
     adjust_points: Points = 1000
     """The largest adjustment, either way, that needs no second person (B06)."""
     claim_days: Annotated[int, Field(ge=0, le=35)] = 14
+    """How old a receipt may be when it is claimed."""
     claims_per_day: Count = 3
+    """More in one day are kept for review."""
     active_days: Days = 365
     """A member is active so many days after the last activity (seed 001, Active Status)."""
 
@@ -402,9 +474,11 @@ class Program(Model):
 
     program: Name
     version: Annotated[int, Field(ge=1, le=10**6)]
+    """Counts up; never used twice."""
     title: Text
     effective_from: Instant
     time_zone: TimeZone
+    """IANA name: days, months and expiries are local to it."""
     currency: Currency
     earning: Earning = Earning()
     points: PointsPolicy = PointsPolicy()
@@ -413,7 +487,9 @@ class Program(Model):
     fraud: Fraud = Fraud()
     limits: Limits = Limits()
     outlets: Annotated[tuple[Outlet, ...], Field(max_length=100_000)] = ()
+    """Known outlets, with their place for the travel check."""
     unknown_outlets: Literal["accept", "refuse"] = "accept"
+    """What to do with a check of an outlet that is not listed."""
     anniversaries: bool = True
     """Whether loyalty anniversaries and birthdays make events (C06)."""
 

@@ -17,6 +17,8 @@ ReceiptLine = Annotated[str, Field(max_length=40, pattern=r"^[ -~]*$", descripti
 
 
 class ReplyBalance(Model):
+    """Where the points stand after the command."""
+
     available: Points
     pending: Points
     held: Points
@@ -24,6 +26,8 @@ class ReplyBalance(Model):
 
 
 class NextExpiry(Model):
+    """What ends next."""
+
     points: Points
     at: Instant
 
@@ -34,11 +38,14 @@ class Reply(Model):
     id: str
     """The check id, request id or command id that this answers."""
     status: Literal["accepted", "refused", "parked"]
+    """Accepted changes the account (or did before); refused changes nothing; parked is kept for review."""
     code: Code
     reasons: tuple[str, ...]
     """More about the code, e.g. the names of fraud signals that hit, rules that lost, caps that cut."""
     outlet: str
+    """Where it was asked."""
     till: str | None
+    """The till that asked; none for a member command."""
     member: LoyaltyId | None
     """None for an anonymous check."""
     earned: SignedPoints
@@ -50,12 +57,15 @@ class Reply(Model):
     """How much of a refund to keep back, because its points were spent already (A06)."""
     balance: ReplyBalance | None
     tier: str | None
+    """The tier held now."""
     next_tier: str | None
+    """The next higher tier; none at the top."""
     to_next_tier: Points | None
     next_expiry: NextExpiry | None
     rewards: tuple[Name, ...]
     hits: tuple[Hit, ...]
     offers: tuple[str, ...]
+    """Names of offers for this member."""
     receipt: Annotated[tuple[ReceiptLine, ...], Field(max_length=12)]
     program: ProgramKey | None
     at: Instant
