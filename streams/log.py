@@ -1,0 +1,142 @@
+"""Reads topics from their start to where they ended when asked, without a consumer group and without leaving a trace.
+
+Law: the end is fixed before the first record is read, so reading ends while others go on writing.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+FETCH_BYTES = 4_000_000  # per partition; a larger record comes alone
+FETCH_BYTES_ALL = 48_000_000
+WAIT_MS = 1000
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """One record as it lies in the log. `timestamp_ms` counts from 1970 UTC; a None value is a tombstone."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def origin(self) -> str:
+        """`topic/partition/offset`: how replies, commands and dead letters name a record."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    def header(self, name: str) -> str | None:
+        """The last header of that name as text, or None."""
+        found = [value for key, value in self.headers if key == name]
+        return found[-1].decode(errors="replace") if found else None
+
+
+class Span(NamedTuple):
+    """What a partition holds: from `start` up to and without `end`. A start above 0 means that older records are gone."""
+
+    start: int
+    end: int
+
+
+Spans = Mapping[TopicPartition, Span]
+
+
+class UnknownTopicError(LookupError):
+    """The broker has no such topic."""
+
+
+class Log:
+    """An open connection for reading. Made by `open_log`."""
+
+    def __init__(self, consumer: AIOKafkaConsumer) -> None:
+        self._consumer = consumer
+
+    async def spans(self, *topics: str) -> dict[TopicPartition, Span]:
+        """What each partition of the topics holds now. Raises UnknownTopicError."""
+        parts = [part for topic in topics for part in await self._partitions(topic)]
+        # The end is asked for last: retention may move a start, and an end below its start would never be reached.
+        starts = await self._consumer.beginning_offsets(parts)
+        ends = await self._consumer.end_offsets(parts)
+        return {part: Span(starts[part], ends[part]) for part in parts}
+
+    async def _partitions(self, topic: str) -> list[TopicPartition]:
+        # Checked against all topics: asking for one by name may create it.
+        if topic not in await self._consumer.topics():
+            raise UnknownTopicError(f"There is no topic {topic}. `loy topics apply` creates all that are needed.")
+        await self._consumer._client._wait_on_metadata(topic)  # noqa: SLF001  # there is no public way without a subscription
+        return [TopicPartition(topic, n) for n in sorted(self._consumer.partitions_for_topic(topic))]
+
+    async def read(self, spans: Spans) -> AsyncIterator[list[Record]]:
+        """Yield the records of `spans` in batches of one partition each, in order within a partition.
+
+        One reading at a time. What compaction or retention removed meanwhile is skipped.
+        """
+        open_parts = {part for part, span in spans.items() if span.start < span.end}
+        self._consumer.assign(open_parts)
+        for part in open_parts:
+            self._consumer.seek(part, spans[part].start)
+        while open_parts:
+            for part, found in (await self._consumer.getmany(timeout_ms=WAIT_MS)).items():
+                if batch := [_record(raw) for raw in found if raw.offset < spans[part].end]:
+                    yield batch
+            # Positions, not records, say when a partition is done: the last offsets may be gone.
+            done = {part for part in open_parts if await self._consumer.position(part) >= spans[part].end}
+            self._consumer.pause(*done)
+            open_parts -= done
+
+
+def _record(raw: ConsumerRecord) -> Record:
+    return Record(raw.topic, raw.partition, raw.offset, raw.timestamp, raw.key, raw.value, raw.headers)
+
+
+@asynccontextmanager
+async def open_log(bootstrap: str) -> AsyncIterator[Log]:
+    """Connect for reading. Raises KafkaConnectionError when no broker answers."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        client_id="loy-log",
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_bytes=FETCH_BYTES_ALL,
+        fetch_max_wait_ms=100,
+    )
+    try:
+        await consumer.start()
+        yield Log(consumer)
+    finally:
+        await consumer.stop()
+
+
+async def read_topic(bootstrap: str, topic: str, *more: str) -> AsyncIterator[Record]:
+    """Yield every record that the topics hold now; order is kept within a partition only. Raises UnknownTopicError."""
+    async with open_log(bootstrap) as log:
+        async for batch in log.read(await log.spans(topic, *more)):
+            for record in batch:
+                yield record
+
+
+async def latest_by_key(bootstrap: str, topic: str) -> dict[bytes, Record]:
+    """The last record of each key of a compacted topic; a key whose last record is a tombstone is not there."""
+    async with open_log(bootstrap) as log:
+        latest: dict[bytes, Record] = {}
+        async for batch in log.read(await log.spans(topic)):
+            keep_latest(latest, batch)
+    return latest
+
+
+def keep_latest(latest: dict[bytes, Record], batch: Iterable[Record]) -> None:
+    """Let each record of `batch` replace the one before of its key, or remove it when it is a tombstone."""
+    for record in batch:
+        key = record.key or b""
+        if record.value is None:
+            latest.pop(key, None)
+        else:
+            latest[key] = record

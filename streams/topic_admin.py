@@ -1,0 +1,218 @@
+"""Makes the broker agree with the catalogue of topics.
+
+Law: settings are corrected, data never is. A topic with another number of partitions is refused, because changing it would
+send members to other partitions than the ones that hold their history.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import for_code
+from rich.table import Table
+
+from schemas.topics import TOPICS
+
+PARTITIONS = 12
+REPLICATION_MAX = 3
+LEADERS_SECONDS = 30.0
+
+_SET_ON_TOPIC = 1  # config_source of DescribeConfigs: set for this topic, not inherited
+_TOPIC_EXISTS = 36  # error code: somebody else created it just now
+
+
+class TopicLike(Protocol):
+    """What the catalogue's `Topic` offers, and any other topic that is to be created with it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def partitions(self) -> int | None: ...
+    def settings(self, *, keep_history: bool = False) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Changelog:
+    """A table's changelog, which Faust would create otherwise with settings of its own."""
+
+    name: str
+    partitions: int | None = None
+    bytes_max: int = 2_000_000
+
+    def settings(self, *, keep_history: bool = False) -> dict[str, str]:  # noqa: ARG002  # compacted either way
+        return {
+            "cleanup.policy": "compact",
+            "max.message.bytes": str(self.bytes_max),
+            "message.timestamp.type": "CreateTime",
+        }
+
+
+class TopicError(RuntimeError):
+    """The broker would not do it; the message says what, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One setting of one topic that was corrected."""
+
+    topic: str
+    setting: str
+    was: str
+    now: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `apply_topics` found and did. Every topic is in exactly one of `created` and `existing`."""
+
+    created: tuple[str, ...]
+    existing: tuple[str, ...]
+    changes: tuple[Change, ...]
+    errors: tuple[str, ...]
+    """What could not be made right, one sentence each."""
+
+    @property
+    def ok(self) -> bool:
+        return not self.errors
+
+    def table(self) -> Table:
+        """For a terminal: one row per topic."""
+        table = Table("topic", "state", "changed", title="Topics")
+        for name in sorted((*self.created, *self.existing)):
+            changed = [f"{c.setting}: {c.was} -> {c.now}" for c in self.changes if c.topic == name]
+            table.add_row(name, "created" if name in self.created else "there", "\n".join(changed))
+        return table
+
+
+async def apply_topics(
+    bootstrap: str,
+    partitions: int = PARTITIONS,
+    replication: int | None = None,
+    *,
+    keep_history: bool = False,
+    extra: Sequence[TopicLike] = (),
+    topics: Sequence[TopicLike] = TOPICS,
+) -> Report:
+    """Create what is missing of `topics` and `extra`, correct settings of the rest, and wait until every partition has a leader.
+
+    `partitions` is for the topics that name no number; `replication` None means three, or as many as there are brokers.
+    Idempotent. Raises TopicError when the broker refuses, KafkaConnectionError when there is none.
+    """
+    wanted = {topic.name: topic for topic in (*topics, *extra)}
+    async with _admin(bootstrap) as admin:
+        there = set(await admin.list_topics()) & wanted.keys()
+        missing = [topic for name, topic in wanted.items() if name not in there]
+        copies = replication or min(REPLICATION_MAX, len((await admin.describe_cluster())["brokers"]))
+        await _create(admin, missing, partitions, copies, keep_history=keep_history)
+        counts = await _wait_for_leaders(admin, wanted.keys())
+        changes = await _correct(admin, wanted.values(), keep_history=keep_history)
+    return Report(
+        created=tuple(sorted(topic.name for topic in missing)),
+        existing=tuple(sorted(there)),
+        changes=tuple(changes),
+        errors=tuple(_miscounted(wanted.values(), partitions, counts)),
+    )
+
+
+@asynccontextmanager
+async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="loy-topics")
+    try:
+        await admin.start()
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _create(
+    admin: AIOKafkaAdminClient, missing: Iterable[TopicLike], partitions: int, copies: int, *, keep_history: bool
+) -> None:
+    new = [
+        NewTopic(t.name, t.partitions or partitions, copies, topic_configs=t.settings(keep_history=keep_history)) for t in missing
+    ]
+    if not new:
+        return
+    response = await admin.create_topics(new)
+    for name, code, message, *_ in response.topic_errors:
+        if code not in (0, _TOPIC_EXISTS):
+            raise TopicError(f"{name} could not be created: {message or for_code(code).__name__}")
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of partitions of each topic, once all of them have leaders."""
+    names = set(names)
+    lacking = names
+    try:
+        async with asyncio.timeout(LEADERS_SECONDS):
+            while True:
+                # All topics are asked for: asking by name may create what is missing.
+                known = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in names}
+                lacking = {name for name in names if name not in known or not _led(known[name])}
+                if not lacking:
+                    return {name: len(topic["partitions"]) for name, topic in known.items()}
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise TopicError(f"No leader after {LEADERS_SECONDS:.0f} s for: {', '.join(sorted(lacking))}") from None
+
+
+def _led(topic: Mapping[str, Any]) -> bool:
+    parts = topic["partitions"]
+    return topic["error_code"] == 0 and bool(parts) and all(p["error_code"] == 0 and p["leader"] >= 0 for p in parts)
+
+
+def _miscounted(wanted: Iterable[TopicLike], partitions: int, counts: Mapping[str, int]) -> Iterable[str]:
+    for topic in wanted:
+        expected = topic.partitions or partitions
+        if counts[topic.name] != expected:
+            yield (
+                f"{topic.name} has {counts[topic.name]} partitions instead of {expected}. It is never changed: keys would "
+                "move away from their history. Ask for the number it has, or start with a new cluster and replay into it."
+            )
+
+
+async def _correct(admin: AIOKafkaAdminClient, wanted: Iterable[TopicLike], *, keep_history: bool) -> list[Change]:
+    """Set what differs, and return it."""
+    should = {topic.name: topic.settings(keep_history=keep_history) for topic in wanted}
+    found = await _settings(admin, should)
+    changes = [
+        Change(name, setting, found[name].values.get(setting, ""), value)
+        for name, settings in should.items()
+        for setting, value in settings.items()
+        if found[name].values.get(setting) != value
+    ]
+    # The request replaces every setting of a topic, so those that somebody else set there are sent along.
+    whole = {change.topic: found[change.topic].own | should[change.topic] for change in changes}
+    if whole:
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name, settings) for name, settings in whole.items()]
+        for response in await admin.alter_configs(resources):
+            _check(response, "changed")
+    return changes
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    values: dict[str, str]
+    own: dict[str, str]
+    """Those of `values` that are set on the topic itself."""
+
+
+async def _settings(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, _Settings]:
+    found = {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    for response in await admin.describe_configs(resources):
+        _check(response, "described")
+        for _, _, _, name, entries in response.resources:
+            values = {entry[0]: entry[1] for entry in entries}
+            own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
+            found[name] = _Settings(values, own)
+    return found
+
+
+def _check(response: Any, done: str) -> None:
+    for code, message, _, name, *_ in response.resources:
+        if code:
+            raise TopicError(f"{name} could not be {done}: {message or for_code(code).__name__}")

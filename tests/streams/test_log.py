@@ -1,0 +1,113 @@
+"""Reading topics to a fixed end, on the real broker."""
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
+from streams.log import Record, Span, UnknownTopicError, keep_latest, latest_by_key, open_log, read_topic
+from streams.topic_admin import Changelog, apply_topics
+
+
+@pytest.fixture
+async def topic(kafka, topic_prefix):
+    name = f"{topic_prefix}log"
+    await apply_topics(kafka.bootstrap, 3, topics=[Changelog(name, bytes_max=13_000_000)])
+    return name
+
+
+@pytest.fixture
+async def producer(kafka):
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, max_request_size=13_000_000) as producer:
+        yield producer
+
+
+async def test_reading_an_empty_topic_ends_at_once(kafka, topic):
+    assert [record async for record in read_topic(kafka.bootstrap, topic)] == []
+
+
+async def test_every_record_comes_whole_and_in_order_within_its_partition(kafka, topic, producer):
+    for n in range(300):
+        await producer.send(topic, b"%d" % n, b"k%d" % n, partition=n % 2, timestamp_ms=1_000 + n, headers=[("n", b"%d" % n)])
+    await producer.flush()
+    records = [record async for record in read_topic(kafka.bootstrap, topic)]
+    assert len(records) == 300
+    for partition in (0, 1):
+        own = [r for r in records if r.partition == partition]
+        assert [r.offset for r in own] == list(range(150))
+        assert [r.timestamp_ms for r in own] == [1_000 + partition + 2 * n for n in range(150)]
+    last = max(records, key=lambda r: r.timestamp_ms)
+    assert (last.key, last.value, last.header("n"), last.origin) == (b"k299", b"299", "299", f"{topic}/1/149")
+
+
+async def test_what_is_written_after_the_spans_were_taken_is_not_read(kafka, topic, producer):
+    await producer.send_and_wait(topic, b"before", b"k", partition=0)
+    async with open_log(kafka.bootstrap) as log:
+        spans = await log.spans(topic)
+        await producer.send_and_wait(topic, b"after", b"k", partition=0)
+        assert [r.value async for batch in log.read(spans) for r in batch] == [b"before"]
+        assert [r.value async for batch in log.read(await log.spans(topic)) for r in batch] == [b"before", b"after"]
+
+
+async def test_a_record_larger_than_a_fetch_is_read(kafka, topic, producer):
+    await producer.send_and_wait(topic, b"x" * 12_000_000, b"big", partition=0)
+    await producer.send_and_wait(topic, b"small", b"small", partition=0)
+    assert [len(r.value) async for r in read_topic(kafka.bootstrap, topic)] == [12_000_000, 5]
+
+
+async def test_transaction_markers_at_the_end_do_not_hold_up_the_reader(kafka, topic):
+    async with (
+        AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=topic) as producer,
+        producer.transaction(),
+    ):
+        await producer.send(topic, b"value", b"key", partition=0)
+    assert [r.value async for r in read_topic(kafka.bootstrap, topic)] == [b"value"]
+
+
+async def test_a_trimmed_partition_starts_where_its_log_starts(kafka, topic, producer):
+    for n in range(10):
+        await producer.send_and_wait(topic, b"%d" % n, b"k", partition=0)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await apply_topics(kafka.bootstrap, 3, topics=[Plain(topic)])
+    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=4)})
+    await admin.close()
+    async with open_log(kafka.bootstrap) as log:
+        spans = await log.spans(topic)
+        assert spans[TopicPartition(topic, 0)] == Span(4, 10)
+        assert [r.offset async for batch in log.read(spans) for r in batch] == list(range(4, 10))
+
+
+class Plain:
+    """Not compacted: records of a compacted topic cannot be deleted by offset."""
+
+    partitions = None
+
+    def __init__(self, name):
+        self.name = name
+
+    def settings(self, *, keep_history=False):
+        return {"cleanup.policy": "delete"}
+
+
+async def test_an_unknown_topic_is_named(kafka, topic_prefix):
+    with pytest.raises(UnknownTopicError, match=f"{topic_prefix}nowhere"):
+        [record async for record in read_topic(kafka.bootstrap, f"{topic_prefix}nowhere")]
+
+
+async def test_the_latest_record_of_a_key_counts_and_a_tombstone_removes_it(kafka, topic, producer):
+    for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (b"b", None)):
+        await producer.send_and_wait(topic, value, key, partition=1)
+    latest = await latest_by_key(kafka.bootstrap, topic)
+    assert {key: record.value for key, record in latest.items()} == {b"a": b"2"}
+
+
+def test_a_key_comes_back_after_its_tombstone():
+    latest = {}
+    keep_latest(latest, [Record("t", 0, n, 0, b"a", value, ()) for n, value in enumerate((b"1", None, b"3"))])
+    assert latest[b"a"].offset == 2
+
+
+def test_the_last_of_several_headers_of_one_name_counts():
+    record = Record("t", 0, 0, 0, None, None, (("outcome", b"applied"), ("outcome", b"repeated")))
+    assert record.header("outcome") == "repeated"
+    assert record.header("origin") is None

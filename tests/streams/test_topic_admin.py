@@ -1,0 +1,101 @@
+"""The broker agrees with the catalogue afterwards, or the report says why not."""
+
+from dataclasses import replace
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from schemas.topics import CHECKS, MEMBERS, PROGRAMS, REPLIES, TOPICS
+from streams.log import open_log
+from streams.topic_admin import Change, Changelog, TopicError, apply_topics
+
+
+@pytest.fixture
+def catalogue(topic_prefix):
+    return [replace(topic, name=topic_prefix + topic.name) for topic in TOPICS]
+
+
+@pytest.fixture
+def named(topic_prefix):
+    return lambda topic, **changes: replace(topic, name=topic_prefix + topic.name, **changes)
+
+
+async def settings(bootstrap, topic):
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    await admin.close()
+    return {entry[0]: entry[1] for entry in response.resources[0][4]}
+
+
+async def alter(bootstrap, topic, **values):
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    configs = {name.replace("_", "."): value for name, value in values.items()}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
+    await admin.close()
+
+
+async def test_the_whole_catalogue_is_created_with_its_settings(kafka, catalogue, topic_prefix):
+    changelog = Changelog(f"{topic_prefix}accounts-changelog")
+    report = await apply_topics(kafka.bootstrap, 4, topics=catalogue, extra=[changelog])
+    assert report.ok
+    assert len(report.created) == len(TOPICS) + 1
+    for topic in (*catalogue, changelog):
+        found = await settings(kafka.bootstrap, topic.name)
+        assert {name: found[name] for name in topic.settings()} == topic.settings()
+    async with open_log(kafka.bootstrap) as log:
+        assert len(await log.spans(topic_prefix + CHECKS.name)) == 4
+        assert len(await log.spans(topic_prefix + PROGRAMS.name)) == 1
+        assert len(await log.spans(changelog.name)) == 4
+
+
+async def test_applying_twice_changes_nothing(kafka, catalogue):
+    await apply_topics(kafka.bootstrap, 2, topics=catalogue)
+    again = await apply_topics(kafka.bootstrap, 2, topics=catalogue)
+    assert (again.created, again.changes, again.errors) == ((), (), ())
+    assert len(again.existing) == len(catalogue)
+
+
+async def test_a_setting_that_differs_is_corrected_and_others_set_there_are_kept(kafka, named):
+    topic = named(REPLIES)
+    await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    await alter(kafka.bootstrap, topic.name, retention_ms="5000", segment_bytes="2000000", max_message_bytes="2000000")
+    report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    assert report.changes == (Change(topic.name, "retention.ms", "5000", "86400000"),)
+    found = await settings(kafka.bootstrap, topic.name)
+    assert (found["retention.ms"], found["segment.bytes"]) == ("86400000", "2000000")
+
+
+async def test_history_is_kept_when_asked_for(kafka, named):
+    topics = [named(CHECKS), named(MEMBERS)]
+    await apply_topics(kafka.bootstrap, 1, topics=topics)
+    report = await apply_topics(kafka.bootstrap, 1, topics=topics, keep_history=True)
+    assert report.changes == (Change(topics[0].name, "retention.ms", "604800000", "-1"),)
+
+
+async def test_a_topic_that_should_be_compacted_becomes_so(kafka, named):
+    await apply_topics(kafka.bootstrap, 1, topics=[named(MEMBERS, compacted=False)])
+    report = await apply_topics(kafka.bootstrap, 1, topics=[named(MEMBERS)])
+    assert [(c.setting, c.was, c.now) for c in report.changes] == [("cleanup.policy", "delete", "compact")]
+
+
+async def test_another_number_of_partitions_is_refused_and_left_alone(kafka, named):
+    topic = named(CHECKS)
+    await apply_topics(kafka.bootstrap, 2, topics=[topic])
+    report = await apply_topics(kafka.bootstrap, 3, topics=[topic])
+    assert not report.ok
+    assert f"{topic.name} has 2 partitions instead of 3." in report.errors[0]
+    async with open_log(kafka.bootstrap) as log:
+        assert len(await log.spans(topic.name)) == 2
+
+
+async def test_what_the_broker_refuses_is_said_in_words(kafka, topic_prefix):
+    with pytest.raises(TopicError, match=r"could not be created: .*replication"):
+        await apply_topics(kafka.bootstrap, 1, replication=3, topics=[Changelog(f"{topic_prefix}three-copies")])
+
+
+async def test_the_table_has_a_row_for_each_topic(kafka, named):
+    report = await apply_topics(kafka.bootstrap, 1, topics=[named(CHECKS), named(REPLIES)])
+    assert report.table().row_count == 2
