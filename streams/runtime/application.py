@@ -1,0 +1,183 @@
+"""The app: Faust's, configured for money, with our transport, tables and agents.
+
+Law: the settings that decide about safety are fixed here; a deployment chooses names, places, sizes and timeouts only.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types import TP
+
+from streams.runtime import repairs
+from streams.runtime.consuming import BatchTransport
+from streams.runtime.fatal import Exit, end_process
+from streams.runtime.lease import Lease
+from streams.runtime.producing import Outbox, Post
+from streams.runtime.recovery import CarefulTables
+from streams.runtime.stores import Stores
+from streams.runtime.tables import PartitionedTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a deployment decides. Times in seconds unless the name says otherwise."""
+
+    group: str
+    """Consumer group, and prefix of the changelog topics."""
+    bootstrap: str
+    """Brokers: `host:port`, several separated by commas."""
+    datadir: Path
+    """Folder of this worker alone: no two workers may share one. Deleting it is always safe."""
+    store: str = "rocksdb://"
+    """Where tables keep their rows: `rocksdb://` or `memory://`."""
+    session_timeout: float = 10.0
+    """A worker silent for this long loses its partitions to the others."""
+    heartbeat_interval: float = 3.0
+    rebalance_timeout: float = 30.0
+    """How long the others wait for this worker to finish its batches when the group changes."""
+    membership_timeout: float = 60.0
+    """Without a good heartbeat for this long, the process ends with code 75. More than rebalance_timeout."""
+    instance_id: str | None = None
+    """Static membership: a restart within the session timeout causes no rebalance."""
+    standby_replicas: int = 0
+    """Workers that keep a warm copy of each table partition."""
+    max_batch: int = 500
+    """Records of a batch at most."""
+    fetch_wait_ms: int = 20
+    """How long the broker may hold a fetch that has nothing to bring."""
+    fetch_bytes: int = 1 << 20
+    """Bytes of one fetch per partition at most."""
+    produce_bytes: int = 1 << 19
+    """Bytes of one produce batch at most. Below the broker's message.max.bytes."""
+    send_timeout: float = 60.0
+    """A flush that takes longer ends the process."""
+    commit_interval: float = 1.0
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further Faust settings."""
+
+
+class App(faust.App):
+    """A Faust app whose agents take batches."""
+
+    producer: Any
+    consumer: Any
+
+    def __init__(self, config: Config) -> None:
+        repairs.install()
+        self.config = config
+        self.lease = Lease(config.session_timeout)
+        self._post: Post | None = None
+        super().__init__(config.group, **_settings(config))
+        self.transport = BatchTransport(self.conf.broker_consumer, self)
+        self.producer_transport = self.transport
+        self.sensors.add(repairs.SendFailureEndsProcess())
+
+    def agent(self, channel: Any = None, *, name: str | None = None, **kwargs: Any) -> Callable[[Any], Any]:
+        """An agent on one source topic. An exception that leaves it ends the process with code 70 (L4)."""
+        if not isinstance(channel, str):
+            raise TypeError("an agent takes the name of one topic")
+        topic = self.topic(channel, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        register = super().agent(topic, name=name, concurrency=1, **kwargs)
+
+        def declare(fun: Callable[[Any], Any]) -> Any:
+            @wraps(fun)
+            async def guarded(stream: Any) -> None:
+                try:
+                    await fun(stream)
+                except asyncio.CancelledError:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - whatever it is, nothing may be committed
+                    end_process(Exit.UNEXPECTED, f"agent {name or fun.__name__} failed", error=error)
+
+            return register(guarded)
+
+        return declare
+
+    def table(self, name: str, *, partitions: int) -> PartitionedTable:
+        """A table with `partitions` equal to those of the topics whose agents write it."""
+        folder = Path(self.conf.tabledir) if self.config.store.startswith("rocksdb") else None
+        table = PartitionedTable(self, name=name, partitions=partitions, stores=Stores(folder, name), beacon=self.tables.beacon)
+        self.tables.add(table)
+        return table
+
+    def outbox(self) -> Outbox:
+        """A new, empty outbox. Only while the app runs."""
+        if self._post is None:
+            self._post = Post(self.producer.client, self.config.send_timeout)
+        return Outbox(self._post)
+
+    def lag(self) -> dict[TP, int]:
+        """Records not yet finished, per source partition of this worker (as of the last fetch)."""
+        consumer = self.consumer
+        lags: dict[TP, int] = {}
+        for tp in consumer.assignment():
+            done, end = consumer.book.position(tp), consumer.highwater(tp)
+            if done is not None and end is not None:
+                lags[tp] = max(0, end - done)
+        return lags
+
+
+def _settings(config: Config) -> dict[str, Any]:
+    """Faust's settings. The reasons are those of the repairs: see repairs.py."""
+    config.datadir.mkdir(parents=True, exist_ok=True)
+    return {
+        "broker": ";".join(f"kafka://{host}" for host in config.bootstrap.split(",")),
+        "broker_session_timeout": config.session_timeout,
+        "broker_heartbeat_interval": config.heartbeat_interval,
+        "broker_rebalance_timeout": config.rebalance_timeout,
+        "broker_request_timeout": max(40.0, config.session_timeout, config.rebalance_timeout + 10.0),
+        "broker_commit_interval": config.commit_interval,
+        "broker_commit_every": 1 << 30,
+        "broker_max_poll_records": config.max_batch,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": config.fetch_bytes,
+        "consumer_group_instance_id": config.instance_id,
+        "datadir": config.datadir,
+        "key_serializer": "raw",
+        "processing_guarantee": "at_least_once",
+        "producer_acks": -1,
+        "producer_linger": 0.0,
+        "producer_max_batch_size": config.produce_bytes,
+        "producer_max_request_size": 1 << 20,
+        "producer_request_timeout": 30.0,
+        "producer_threaded": False,
+        "recovery_consistency_check": True,
+        "store": "memory://",
+        "stream_publish_on_commit": False,
+        "stream_wait_empty": True,
+        "TableManager": CarefulTables,
+        "table_standby_replicas": config.standby_replicas,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "value_serializer": "raw",
+        "web_enabled": False,
+        "web_router_enabled": False,
+        "web_tables_enabled": False,
+        "worker_redirect_stdouts": False,
+        **config.extra,
+    }
+
+
+def app(config: Config) -> App:
+    """The app of one worker process. Raises UnprovenVersion when a library is not the one the repairs know."""
+    return App(config)
+
+
+def run(app: App, *, loglevel: str = "INFO") -> None:
+    """Run the worker until SIGTERM or SIGINT; ends by SystemExit, code 0 after an orderly stop.
+
+    The log level is always explicit: at WARNING Faust's start-up spinner would set the root logger to DEBUG
+    (faust/worker.py:384-390).
+    """
+    logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    worker = faust.Worker(app, loglevel=loglevel, override_logging=False, redirect_stdouts=False, quiet=True, loop=loop)
+    worker.spinner = None
+    worker.execute_from_commandline()

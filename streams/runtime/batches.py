@@ -1,0 +1,78 @@
+"""The unit that travels: everything one fetch brought for one partition, as one Faust message.
+
+Law: a batch is finished when its handler has returned, and by nothing else. Faust's own acknowledgement, which also
+happens when a handler fails or is cancelled (faust/streams.py:1334), is switched off here.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from streams.runtime.fatal import Exit, end_process
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Record(NamedTuple):
+    """One record of a source topic, as it lay in the log. `timestamp_ms` is Kafka's, milliseconds since the epoch."""
+
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive records of one partition, in order, at least one."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+Handler = Callable[[Batch], Awaitable[None]]
+
+
+async def batches_of(stream: Any) -> AsyncIterator[Batch]:
+    """The batches of an agent's stream, one after another. Asking for the next one finishes the one before."""
+    async for message in _messages(stream):
+        yield message.value
+        stream.app.consumer.finish(message)
+
+
+async def serve(stream: Any, handle: Handler) -> None:
+    """Give each batch of an agent's stream to `handle`: partitions side by side, one batch of a partition at a time.
+
+    While one partition waits for the broker, another one computes. An exception of `handle` ends the process (70).
+    """
+    running: set[asyncio.Task[None]] = set()
+    try:
+        async for message in _messages(stream):
+            task = asyncio.create_task(_serve_one(stream.app.consumer, message, handle))
+            running.add(task)
+            task.add_done_callback(running.discard)
+    finally:
+        for task in running:
+            task.cancel()
+
+
+async def _serve_one(consumer: Any, message: Any, handle: Handler) -> None:
+    try:
+        await handle(message.value)
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the batch must not be committed
+        end_process(Exit.UNEXPECTED, f"unexpected error in a batch of {message.tp}", error=error)
+    consumer.finish(message)
+
+
+async def _messages(stream: Any) -> AsyncIterator[Any]:
+    stream.enable_acks = False
+    async for event in stream.events():
+        yield event.message

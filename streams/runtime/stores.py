@@ -1,0 +1,163 @@
+"""Where a table keeps its rows on this worker: one store per partition, in RocksDB or in memory.
+
+Law: rows and the changelog offset they stand for are written in one atomic step, so a store is always an exact prefix of
+its changelog, whenever the process dies.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import rocksdict
+
+Change = tuple[bytes, bytes | None]
+
+_OFFSET_KEY = b"__faust\0offset__"
+
+
+class PartitionStore(Protocol):
+    """The rows of one partition."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row, or None."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The rows in the order of their keys."""
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """All rows."""
+
+    def write(self, changes: Iterable[Change], offset: int | None) -> None:
+        """Apply the changes (None deletes) and note the changelog offset of the last one, in one step."""
+
+    def offset(self) -> int | None:
+        """Changelog offset up to which the rows are complete; None means from the beginning."""
+
+    def close(self) -> None:
+        """Let go of files."""
+
+
+class MemoryStore:
+    """Rows in a dict. Rebuilt from the changelog after every start."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._rows.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self._rows.get(key) for key in keys]
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return iter(list(self._rows.items()))
+
+    def write(self, changes: Iterable[Change], offset: int | None) -> None:  # noqa: ARG002 - nothing outlives us
+        for key, value in changes:
+            if value is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = value
+
+    def offset(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._rows.clear()
+
+
+class RocksStore:
+    """Rows in a RocksDB of their own, with a write-ahead log: survives the death of the process."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._db: Any = rocksdict.Rdict(str(path), options=_options())
+
+    def get(self, key: bytes) -> bytes | None:
+        value: bytes | None = self._db.get(key)
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        values: Any = self._db.get(list(keys))
+        return list(values)
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        return ((key, value) for key, value in self._db.items() if key != _OFFSET_KEY)
+
+    def write(self, changes: Iterable[Change], offset: int | None) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        if offset is not None:
+            batch.put(_OFFSET_KEY, b"%d" % offset)
+        self._db.write(batch)
+
+    def offset(self) -> int | None:
+        value = self._db.get(_OFFSET_KEY)
+        return None if value is None else int(value)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _options() -> Any:
+    options = rocksdict.Options(raw_mode=True)
+    options.create_if_missing(True)  # noqa: FBT003
+    options.set_write_buffer_size(16 << 20)
+    options.set_max_write_buffer_number(3)
+    options.set_max_open_files(512)
+    table = rocksdict.BlockBasedOptions()
+    table.set_bloom_filter(10, block_based=False)
+    table.set_block_cache(_CACHE)
+    options.set_block_based_table_factory(table)
+    return options
+
+
+_CACHE = rocksdict.Cache(64 << 20)  # shared by all partitions of this process
+
+
+class Stores:
+    """The open partition stores of one table. Opened on first use, closed when the partition goes."""
+
+    def __init__(self, folder: Path | None, table: str) -> None:
+        self._folder = folder
+        self._table = table
+        self._open: dict[int, PartitionStore] = {}
+
+    def of(self, partition: int) -> PartitionStore:
+        """The store of a partition, opened when needed."""
+        store = self._open.get(partition)
+        if store is None:
+            store = self._open[partition] = self._new(partition)
+        return store
+
+    def _new(self, partition: int) -> PartitionStore:
+        return MemoryStore() if self._folder is None else RocksStore(self._path(self._folder, partition))
+
+    def _path(self, folder: Path, partition: int) -> Path:
+        return folder / f"{self._table}-{partition}.db"
+
+    def close(self, partitions: Iterable[int] | None = None) -> None:
+        """Close these partitions, or all."""
+        for partition in list(self._open if partitions is None else partitions):
+            store = self._open.pop(partition, None)
+            if store is not None:
+                store.close()
+
+    def wipe(self) -> None:
+        """Close everything and delete the files: the next start restores from the changelog. Always safe."""
+        paths = [] if self._folder is None else list(self._folder.glob(f"{self._table}-*.db"))
+        self.close()
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(path)
+
+
+def as_changes(rows: Mapping[bytes, bytes | None]) -> list[Change]:
+    """The mapping as a list of changes."""
+    return list(rows.items())
