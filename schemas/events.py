@@ -380,6 +380,11 @@ EVENTS: dict[str, tuple[type[_Data], str]] = {
 SOURCE = "/loystream/ledger"
 
 
+def dataschema(event_type: str) -> str:
+    """Where `data` of this event is described: a place in its committed JSON Schema (`schemas/json/loy.events/`)."""
+    return f"urn:loystream:loy.events:{event_type}#/properties/data"
+
+
 class Event(Model):
     """The CloudEvents 1.0 envelope. `id` derives from the command, so a repeat has the same id and the same bytes."""
 
@@ -396,7 +401,7 @@ class Event(Model):
     """Counts the account's events from 1 without a gap."""
     datacontenttype: Literal["application/json"]
     dataschema: str
-    """The id of the JSON Schema."""
+    """Where `data` is described: a place in the JSON Schema of this event."""
     data: dict[str, Any]
     """As `EVENTS[type]` says; `parse_event` checks it."""
 
