@@ -318,7 +318,7 @@ def _cluster_id() -> str:
 
 
 def _format(command: list[str], data: Path, cluster: str) -> None:
-    tool = [*command, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", "server.properties"]
+    tool = [*command, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config=server.properties"]
     done = subprocess.run(tool, cwd=data, env=_environment(), capture_output=True, text=True, check=False)  # noqa: S603
     if done.returncode:
         raise BrokerError(f"Kafka could not format its storage.\n{(done.stdout + done.stderr).strip()}")

@@ -94,6 +94,13 @@ def test_the_data_folder_may_have_any_name(tmp_path):
         assert running.data.joinpath("log", "meta.properties").exists()
 
 
+def test_a_cluster_id_may_begin_with_a_dash(tmp_path):
+    node = Node(port=broker.free_port(), controller_port=broker.free_port(), cluster="-d4shDash_dash-dash-da0")
+    with Broker.launch(node, tmp_path) as running:
+        running.wait_ready()
+    assert "cluster.id=-d4shDash_dash-dash-da0" in (tmp_path / "log" / "meta.properties").read_text()
+
+
 async def test_a_killed_broker_has_its_acknowledged_records_on_the_next_start(tmp_path):
     with Broker.start(tmp_path) as first:
         await create(first.bootstrap, "kept")
@@ -117,7 +124,7 @@ def test_a_signal_stops_the_foreground_broker_cleanly(tmp_path, number):
 
 def test_a_signal_while_starting_stops_the_foreground_broker_too(tmp_path):
     with serving(tmp_path, broker.free_port()) as process:
-        eventually(lambda: java_on(tmp_path))
+        eventually(lambda: java_on(tmp_path) or failed(process))
         process.terminate()
         assert process.wait(30) == 0
     assert java_on(tmp_path) == []
@@ -133,7 +140,7 @@ def test_a_killed_owner_leaves_no_java_behind(tmp_path):
 
 def test_an_owner_killed_while_kafka_starts_leaves_no_java_behind(tmp_path):
     with serving(tmp_path, broker.free_port()) as process:
-        eventually(lambda: java_on(tmp_path))
+        eventually(lambda: java_on(tmp_path) or failed(process))
         process.kill()
     eventually(lambda: not java_on(tmp_path))
 
@@ -289,6 +296,12 @@ def serving(data: Path, port: int) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def failed(process: subprocess.Popen[str]) -> bool:
+    """False while it runs; when it has ended, fail with what it said."""
+    assert process.poll() is None, process.stderr.read()
+    return False
 
 
 def java_on(data: Path) -> list[int]:
