@@ -12,8 +12,8 @@ _SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 _ABOUT = (
     "Every record of the loyalty engine. Tills and CRM write to `pos.*` and `crm.*` and must send exactly what the schemas say: "
     "unknown fields are refused. Readers of `pos.replies` and `loy.events` must ignore fields, event types and enum values that "
-    "they do not know: the contract only ever grows. Where no number of partitions is given it follows the installation, the same "
-    "for all of those."
+    "they do not know: the contract only ever grows. Where no number of partitions is given it follows the installation, and is "
+    "the same for all of those."
 )
 
 

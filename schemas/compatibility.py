@@ -50,8 +50,9 @@ def _refused(given: Schema, by: Schema, path: str, side: _Side) -> Iterator[str]
     """Why something valid under `given` may be refused under `by`."""
     if _branches(given) != [given] or _branches(by) != [by]:
         yield from _branch_refused(given, by, path, side)
+    elif _types(by) and (not _types(given) or _types(given) - _types(by)):
+        yield _say(path, "type", given, by, side)
     else:
-        yield from _type_refused(given, by, path, side)
         yield from _value_refused(given, by, path, side)
         yield from _bound_refused(given, by, path, side)
         yield from _fields_refused(given, by, path, side)
@@ -76,12 +77,14 @@ def _branches(schema: Schema) -> list[Schema]:
 
 
 def _branch_refused(given: Schema, by: Schema, path: str, side: _Side) -> Iterator[str]:
-    """Each alternative given must find one that takes it; the closest is quoted when none does."""
+    """Each alternative given must find one that takes it; when none does, the closest says why."""
     for branch in _branches(given):
-        attempts = [
-            (_tag(branch) != _tag(other), list(_refused(branch, other, path + _tag(branch), side))) for other in _branches(by)
-        ]
-        yield from min(attempts, key=lambda attempt: (bool(attempt[1]), attempt[0], len(attempt[1])))[1]
+        tag = _tag(branch)
+        others = [other for other in _branches(by) if _tag(other) == tag]
+        if not others:
+            yield f"{path.lstrip('.')}{tag}: alternative {'removed' if side == 'in' else 'added'}: {_WHY[side]}"
+            continue
+        yield from min((list(_refused(branch, other, path + tag, side)) for other in others), key=len)
 
 
 def _tag(schema: Schema) -> str:
@@ -94,11 +97,6 @@ def _types(schema: Schema) -> set[str]:
     named = schema.get("type", [])
     types = {named} if isinstance(named, str) else set(named)
     return types | {"integer"} if "number" in types else types
-
-
-def _type_refused(given: Schema, by: Schema, path: str, side: _Side) -> Iterator[str]:
-    if _types(by) and (not _types(given) or _types(given) - _types(by)):
-        yield _say(path, "type", given, by, side)
 
 
 def _value_refused(given: Schema, by: Schema, path: str, side: _Side) -> Iterator[str]:
