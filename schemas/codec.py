@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from schemas.checks import AnyCheck, Check
+from schemas.checks import AnyCheck, Check, Sale
 from schemas.codes import Code
 from schemas.commands import AnyCommand, Command
 from schemas.members import AnyMemberCommand, MemberCommand
@@ -82,3 +82,8 @@ def encode(model: BaseModel) -> bytes:
 def dumps(value: dict[str, Any]) -> bytes:
     """A plain record as compact JSON, keys in the order given."""
     return orjson.dumps(value)
+
+
+def parse_sale(value: bytes) -> Sale:
+    """A sale that this system printed before. Raises ValidationError: that is a bug."""
+    return Sale.model_validate_json(value)

@@ -30,6 +30,8 @@ class Code(StrEnum):
     NEGATIVE_QUANTITY = "NEGATIVE_QUANTITY", "a quantity is below zero; a return is a check of its own kind"
     WRONG_KEY = "WRONG_KEY", "the record's key does not name what its value names"
     TOTAL_MISMATCH = "TOTAL_MISMATCH", "the tenders do not add up to the lines"
+    DISCOUNT_EXCEEDS_AMOUNT = "DISCOUNT_EXCEEDS_AMOUNT", "a line is discounted by more than it costs"
+    DUPLICATE_LINE = "DUPLICATE_LINE", "two lines of one check have the same number"
     TIME_IN_FUTURE = "TIME_IN_FUTURE", "the purchase time lies in the future"
     UNKNOWN_OUTLET = "UNKNOWN_OUTLET", "the program takes checks of listed outlets only"
     CURRENCY_NOT_IN_PROGRAM = "CURRENCY_NOT_IN_PROGRAM", "the program counts another currency"

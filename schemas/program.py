@@ -118,7 +118,7 @@ class Multiplier(_Rule):
     """Each matching line earns `percent` of the base rate: 200 doubles. Multipliers add their extra to the base."""
 
     kind: Literal["multiplier"]
-    percent: Percent
+    percent: Annotated[int, Field(ge=101, le=10_000)]
     """Of the base rate."""
 
 

@@ -1,0 +1,290 @@
+"""The account: one compact record per member, everything that a decision needs and nothing personal (design, section 4).
+
+All parts are immutable; a decision works on a shallow copy (`Account.draft`). Times are epoch seconds, days are ordinals.
+The first field is the next due time, so that the clock can read it without unpacking the rest.
+"""
+
+from copy import copy
+from typing import Literal
+
+import msgspec
+
+HORIZON_DAYS = 35
+# Repeats are remembered a little longer than checks are taken, so that no check can outlive its own record.
+REMEMBER = (HORIZON_DAYS + 2) * 86_400
+HORIZON = HORIZON_DAYS * 86_400
+APPLIED_MAX = 1000
+
+RECEIPT_PREFIX = "receipt:"
+
+WITH_ACTIVITY = -1  # `expires_at` of a lot that ends so many days after the member's last purchase
+
+
+class Lot(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Points that came together. `points` is what is left; `book` says whether they can be used."""
+
+    number: int
+    points: int
+    book: Literal["available", "pending", "held"]
+    earned_at: int
+    available_at: int
+    expires_at: int
+    """0: never; WITH_ACTIVITY: by the member's last purchase."""
+    hold: str = ""
+    """The check whose fraud review holds it."""
+    noticed: bool = False
+    """LOY_POINT_EXPIRING_SOON was said."""
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Points taken out of a lot, with what is needed to put them back as they were."""
+
+    lot: int
+    points: int
+    earned_at: int
+    expires_at: int
+
+
+class Reservation(msgspec.Struct, frozen=True, array_like=True):
+    id: str
+    status: Literal["open", "confirmed", "cancelled", "expired"]
+    parts: tuple[Part, ...]
+    """Open: what is set aside. Confirmed: what was used."""
+    due: int
+    """Open: when it runs out. Otherwise: when it ended."""
+    value_minor: int
+    reward: str = ""
+    check_id: str = ""
+    restored: int = 0
+    """Points given back by returns."""
+
+    @property
+    def points(self) -> int:
+        return sum(part.points for part in self.parts)
+
+
+class Award(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Points that one rule gave for one line."""
+
+    line: int
+    rule: str
+    points: int
+    remainder: int = 0
+    """Millionths of a point that rounding left."""
+
+
+class SoldLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    line: int
+    quantity: int
+    net: int
+    """What was paid for it, minor units."""
+    base: int
+    """How much of that may earn."""
+
+
+class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What a return needs to know of its sale."""
+
+    lines: tuple[SoldLine, ...]
+    awards: tuple[Award, ...]
+    lot: int
+    """0: the sale earned nothing."""
+    day: int
+
+
+class Taken(msgspec.Struct, frozen=True, array_like=True):
+    """What came back of a line so far."""
+
+    line: int
+    quantity: int
+    amount: int
+
+
+class Returned(msgspec.Struct, frozen=True, array_like=True):
+    """What came back of a sale so far."""
+
+    sale: str
+    at: int
+    lines: tuple[Taken, ...] = ()
+    void: bool = False
+
+
+class Waiting(msgspec.Struct, frozen=True, array_like=True):
+    """A return or void that came before its sale."""
+
+    id: str
+    of: str
+    void: bool
+    lines: tuple[Taken, ...]
+    at: int
+    outlet: str
+    due: int
+
+
+class Day(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One day of purchases: what tiers and caps count."""
+
+    day: int
+    points: int = 0
+    spend: int = 0
+    checks: int = 0
+
+
+class RuleUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a capped rule gave on a day."""
+
+    rule: str
+    day: int
+    points: int
+
+
+class Tier(msgspec.Struct, frozen=True, array_like=True):
+    level: int = 0
+    since: int = 0
+    until: int = 0
+    """The first instant at which the tier is looked at again; 0: never."""
+    manual_until: int = 0
+    """Set by hand and not lowered before; 0: not set by hand."""
+    warned: bool = False
+    close_to: str = ""
+    """The approach (level and window) that was told about."""
+    anniversaries: int = 0
+    before: tuple[int, int] = (0, 0)
+    """(level, until) that the member came into the window of `before_window` with: what a revoked upgrade falls to."""
+    before_window: int = 0
+    history: tuple[tuple[int, int], ...] = ()
+    """(from instant, level) of the changes within the horizon, oldest first: the tier at any purchase time."""
+
+
+class Suggested(msgspec.Struct, frozen=True, array_like=True):
+    """An adjustment that waits for a second person."""
+
+    id: str
+    points: int
+    reason: str
+    actor: str
+
+
+class Applied(msgspec.Struct, frozen=True, array_like=True):
+    """A command that was decided, with its outcome: repeats are answered from it, velocity is counted on it."""
+
+    id: str
+    fingerprint: str
+    kind: str
+    origin: str
+    at: int
+    """Purchase time."""
+    now: int
+    outcome: msgspec.Raw
+    outlet: str = ""
+    till: str = ""
+    points: int = 0
+    base: int = 0
+    """Minor units that could earn."""
+
+
+class Books(msgspec.Struct, array_like=True):
+    """Double entry (B01): every posting takes from one book and gives to another, so all of them add up to zero.
+
+    Sources run below zero: earned is -issued, owed is -debt, corrections upward are -adjusted.
+    """
+
+    issued: int = 0
+    available: int = 0
+    pending: int = 0
+    held: int = 0
+    reserved: int = 0
+    used: int = 0
+    expired: int = 0
+    reversed: int = 0
+    adjusted: int = 0
+    debt: int = 0
+
+
+class Account(msgspec.Struct, array_like=True):
+    """The state of one member, or of one unclaimed receipt. Treat as immutable: change a `draft`."""
+
+    next_due: int = 0
+    """The earliest time at which something falls due; 0: nothing will."""
+    key: str = ""
+    now: int = 0
+    """The latest command time seen: time never runs backwards within an account."""
+    status: Literal["new", "in", "out", "receipt"] = "new"
+    program: str = ""
+    joined_at: int = 0
+    birthday: str = ""
+    staff: str = ""
+    books: Books = msgspec.field(default_factory=Books)
+    lots: tuple[Lot, ...] = ()
+    lot_count: int = 0
+    sequence: int = 0
+    reservations: tuple[Reservation, ...] = ()
+    tier: Tier = Tier()
+    days: tuple[Day, ...] = ()
+    lifetime: Day = Day(0)
+    """Everything since the member joined; `checks` counts days with a purchase."""
+    rule_uses: tuple[RuleUse, ...] = ()
+    applied: tuple[Applied, ...] = ()
+    floor: int = 0
+    """Purchase times up to here may have been forgotten early, because there were too many to keep."""
+    returned: tuple[Returned, ...] = ()
+    lapsed: tuple[Part, ...] = ()
+    """What expired of the lots of recent sales; `earned_at` is when it expired."""
+    waiting: tuple[Waiting, ...] = ()
+    suggested: tuple[Suggested, ...] = ()
+    first_activity: int = 0
+    last_activity: int = 0
+    first_purchase: int = 0
+    last_purchase: int = 0
+    anniversaries: int = 0
+    birthdays: int = 0
+    """The last year whose birthday was told."""
+    receipt: bytes = b""
+    """The sale, on the account of an unclaimed receipt."""
+    claimed_by: str = ""
+    """Who claimed it; "-" when it was returned."""
+    claims: tuple[int, ...] = ()
+    """When the member claimed receipts, within the last day."""
+
+    def draft(self) -> "Account":
+        """A copy that a decision may change."""
+        twin = copy(self)
+        twin.books = copy(self.books)
+        return twin
+
+    @property
+    def debt(self) -> int:
+        return -self.books.debt
+
+    @property
+    def owned(self) -> int:
+        """Points that are the member's, usable or not."""
+        books = self.books
+        return books.available + books.pending + books.held + books.reserved
+
+
+class Due(msgspec.Struct, array_like=True):
+    """The head of a packed account: all that the clock reads."""
+
+    next_due: int
+    key: str
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Account)
+_due_decoder = msgspec.msgpack.Decoder(Due)
+
+
+def pack(account: Account) -> bytes:
+    """The account as stored: the same account gives the same bytes."""
+    return _encoder.encode(account)
+
+
+def unpack(stored: bytes | None, key: str) -> Account:
+    """The stored account, or a new one."""
+    return Account(key=key) if stored is None else _decoder.decode(stored)
+
+
+def due_of(stored: bytes) -> Due:
+    """When the stored account wants the clock's attention."""
+    return _due_decoder.decode(stored)

@@ -1,0 +1,203 @@
+"""The one function over the log: `decide(account, command, plan, now)` gives the next account and the outcome of the command.
+
+Law: pure, and total over the commands. A repeat is recognised first and changes nothing; whatever is new begins and ends with
+settling, so the clock only ever confirms what a later command would have found anyway.
+"""
+
+from typing import assert_never
+
+import msgspec
+
+from schemas.checks import AnyCheck, Sale
+from schemas.codes import Code
+from schemas.commands import (
+    AdjustPoints,
+    AnyCommand,
+    ApplyReturn,
+    ApplySale,
+    ApplyVoid,
+    AskReceipt,
+    Decide,
+    Join,
+    Leave,
+    Redeem,
+    TakeReceipt,
+    Tick,
+    Update,
+)
+from schemas.redemptions import Confirm
+from streams.domain import desk, receipts
+from streams.domain.account import APPLIED_MAX, HORIZON, RECEIPT_PREFIX, Account, Applied
+from streams.domain.calendar import epoch
+from streams.domain.outcome import Outcome, outcome_of, pack_outcome
+from streams.domain.plan import Plan
+from streams.domain.profile import balance_of, profile_of
+from streams.domain.redemption import redeem
+from streams.domain.returns import apply_return, apply_waiting, restore_late
+from streams.domain.sales import apply_sale
+from streams.domain.settle import next_due, prune, settle
+from streams.domain.turn import Turn
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """The account to store, the outcome to print, and whether this command had been decided before."""
+
+    account: Account
+    outcome: Outcome
+    repeated: bool = False
+
+
+def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
+    """Decide one command at Kafka time `now` (epoch seconds). The account given is left as it was."""
+    now = max(now, account.now)
+    known = next((applied for applied in account.applied if applied.id == command.id), None)
+    if known is not None:
+        if known.fingerprint != command.fingerprint:
+            return Decision(account, _apart(command, Code.ID_REUSED))
+        return Decision(account, outcome_of(known), repeated=True)
+    if _at(command, now) <= max(now - HORIZON, account.floor) and _ages(command):
+        return Decision(account, _apart(command, Code.BEYOND_HORIZON))
+    return _decide_new(account, command, plan, now)
+
+
+def _apart(command: AnyCommand, code: Code) -> Outcome:
+    """An answer that touches nothing and is not remembered: a function of the command alone, whenever it is asked."""
+    return Outcome(_at(command, 0), command.program, 0, "parked" if code is Code.BEYOND_HORIZON else "refused", code)
+
+
+def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
+    turn = Turn(account.draft(), plan, now, command.id)
+    settle(turn)
+    follow = _apply(turn, command)
+    settle(turn)
+    return Decision(turn.account, _seal(turn, command, follow, account))
+
+
+def _apply(turn: Turn, command: AnyCommand) -> bytes:
+    """The one switch. Answers what a claim hands on, else nothing."""
+    match command:
+        case ApplySale() | ApplyReturn() | ApplyVoid():
+            _apply_check(turn, command.check, command.id, command.note)
+        case TakeReceipt():
+            _take_receipt(turn, command)
+        case AskReceipt():
+            return receipts.ask(turn, command)
+        case Redeem(request=request):
+            redeem(turn, request)
+            if isinstance(request, Confirm) and request.check_id and turn.answer.code is Code.OK:
+                restore_late(turn, request.check_id, epoch(request.at))
+        case Join():
+            desk.join(turn, command)
+        case Update():
+            desk.update(turn, command)
+        case Leave():
+            desk.leave(turn, command)
+        case AdjustPoints():
+            desk.adjust(turn, command)
+        case Decide():
+            desk.decide_at_desk(turn, command)
+        case Tick():
+            pass
+        case _:
+            assert_never(command)
+    return b""
+
+
+def _apply_check(turn: Turn, check: AnyCheck, command_id: str, note: Code) -> None:
+    if turn.account.key.startswith(RECEIPT_PREFIX):
+        receipts.keep(turn, check, note)
+    elif isinstance(check, Sale):
+        apply_sale(turn, check, command_id)
+        apply_waiting(turn, command_id)
+    else:
+        apply_return(turn, check, command_id)
+
+
+def _take_receipt(turn: Turn, command: TakeReceipt) -> None:
+    if receipts.count_claim(turn):
+        apply_sale(turn, command.check, command.id)
+        apply_waiting(turn, command.id)
+    else:
+        turn.park(Code.CLAIM_LIMIT, command.id, epoch(command.check.at))
+
+
+def _seal(turn: Turn, command: AnyCommand, follow: bytes, before: Account) -> Outcome:
+    """The outcome, stored in the account it describes."""
+    assert turn.settled, "points moved without an event"  # noqa: S101  # a broken invariant stops the worker
+    account = turn.account
+    account.now = turn.now
+    member = account.status in ("in", "out")
+    answer = turn.answer
+    outcome = Outcome(
+        now=turn.now,
+        program=command.program,
+        sequence=before.sequence + 1,
+        status=answer.status,
+        code=answer.code,
+        facts=tuple(turn.facts),
+        balance=balance_of(account) if member else None,
+        profile=profile_of(account, turn.plan, turn.now) if member else None,
+        reasons=tuple(answer.reasons),
+        earned=answer.earned,
+        burned=answer.burned,
+        value_minor=answer.value_minor,
+        hold_refund_minor=answer.hold_refund_minor,
+        hits=tuple(answer.hits),
+        sale=turn.sale,
+        follow=follow,
+    )
+    if turn.now // 86_400 != before.now // 86_400:
+        prune(turn)
+    account.sequence += len(outcome.facts)
+    _remember(turn, command, outcome)
+    account.next_due = next_due(turn)
+    return outcome
+
+
+def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
+    account = turn.account
+    if account.status == "new" and not outcome.facts and not account.applied and isinstance(command, Tick):
+        return  # a receipt that was just forgotten keeps nothing, not even that
+    check = getattr(command, "check", None)
+    account.applied = (
+        *account.applied,
+        Applied(
+            id=command.id,
+            fingerprint=command.fingerprint,
+            kind="sale" if isinstance(command, TakeReceipt) else command.type,
+            origin=command.origin,
+            at=_at(command, turn.now),
+            now=turn.now,
+            outcome=pack_outcome(outcome),
+            outlet=check.outlet if check else "",
+            till=check.till if check else "",
+            points=max(0, outcome.earned),
+            base=sum(line.base for line in outcome.sale.lines) if outcome.sale else 0,
+        ),
+    )
+    if len(account.applied) > APPLIED_MAX:
+        oldest = min(account.applied, key=lambda known: known.at)
+        account.applied = tuple(known for known in account.applied if known is not oldest)
+        account.floor = max(account.floor, oldest.at)
+
+
+def _at(command: AnyCommand, now: int) -> int:
+    """When it happened in the world."""
+    match command:
+        case ApplySale() | ApplyReturn() | ApplyVoid() | TakeReceipt():
+            return epoch(command.check.at)
+        case Redeem():
+            return epoch(command.request.at)
+        case AskReceipt():
+            return epoch(command.claim.at)
+        case Decide():
+            return epoch(command.decision.at)
+        case Tick():
+            return now
+        case _:
+            return epoch(command.at)
+
+
+def _ages(command: AnyCommand) -> bool:
+    """Whether the command is too dangerous to repeat once forgotten. Joining and leaving are safe at any age."""
+    return not isinstance(command, Join | Update | Leave | Tick)

@@ -1,0 +1,149 @@
+"""The service desk and the member's own steps: join, leave, adjust with four eyes, review a hold, set a tier (B06, C07, F09)."""
+
+from typing import assert_never
+
+from schemas.codes import Code
+from schemas.commands import AdjustPoints, Decide, Join, Leave, Update
+from schemas.members import Approve, Review, SetTier
+from streams.domain import redemption, tiers
+from streams.domain.account import Lot, Suggested
+from streams.domain.calendar import epoch, local_day
+from streams.domain.lots import expiry_of, make_usable, remove, repay, take
+from streams.domain.turn import Turn
+
+
+def join(turn: Turn, command: Join) -> None:
+    """Opt in, for the first time or again; points of before are still there."""
+    account = turn.account
+    if account.status == "in":
+        turn.refuse(Code.ALREADY_MEMBER)
+        return
+    account.status = "in"
+    account.program = turn.plan.program.program
+    account.joined_at = account.joined_at or epoch(command.at)
+    account.birthday, account.staff = command.birthday or "", command.staff or ""
+    turn.say("LOY_OPT_IN", epoch(command.at))
+
+
+def update(turn: Turn, command: Update) -> None:
+    """The birthday is all that rules need of the contact data."""
+    turn.account.birthday = command.birthday or ""
+
+
+def leave(turn: Turn, command: Leave) -> None:
+    """Opt out. Nothing stays reserved; points stay until they end, in case the member comes back."""
+    account = turn.account
+    if account.status != "in" and not command.erased:
+        turn.refuse(Code.MEMBER_OPTED_OUT)
+        return
+    redemption.free_all(turn, epoch(command.at))
+    account.status = "out"
+    if command.erased:
+        account.birthday = account.staff = ""
+    turn.say("LOY_OPT_OUT", epoch(command.at), erased=command.erased)
+
+
+def adjust(turn: Turn, command: AdjustPoints) -> None:
+    """A correction by hand; over the limit it waits for a second person (B06)."""
+    if turn.account.status == "new":
+        turn.refuse(Code.MEMBER_UNKNOWN)
+    elif not command.reason.strip():
+        turn.refuse(Code.REASON_MISSING)
+    elif abs(command.points) > turn.plan.program.limits.adjust_points:
+        waiting = Suggested(command.id, command.points, command.reason, command.actor)
+        turn.account.suggested = (*turn.account.suggested, waiting)
+        turn.answer.status, turn.answer.code = "parked", Code.APPROVAL_NEEDED
+    else:
+        _correct(turn, command.points, command.reason, actor=command.actor, approver=None, at=epoch(command.at))
+
+
+def decide_at_desk(turn: Turn, command: Decide) -> None:
+    """Approve, review or set a tier."""
+    match command.decision:
+        case Approve() as approval:
+            _approve(turn, approval)
+        case Review() as verdict:
+            _review(turn, verdict)
+        case SetTier() as setting:
+            _set_tier(turn, setting)
+        case _:
+            assert_never(command.decision)
+
+
+def _approve(turn: Turn, approval: Approve) -> None:
+    account = turn.account
+    waiting = next((known for known in account.suggested if known.id == approval.adjustment), None)
+    if waiting is None:
+        turn.refuse(Code.NOT_APPROVABLE)
+    elif waiting.actor == approval.actor:
+        turn.refuse(Code.SELF_APPROVAL)
+    else:
+        account.suggested = tuple(known for known in account.suggested if known is not waiting)
+        if approval.accept:
+            _correct(turn, waiting.points, waiting.reason, actor=waiting.actor, approver=approval.actor, at=epoch(approval.at))
+
+
+def _correct(turn: Turn, points: int, reason: str, *, actor: str, approver: str | None, at: int) -> None:
+    if points > 0:
+        _give(turn, points, at)
+    elif points < 0:
+        _deduct(turn, -points)
+    turn.say("LOY_POINT_ADJUSTED", at, points=points, reason=reason, actor=actor, approver=approver)
+
+
+def _give(turn: Turn, points: int, at: int) -> None:
+    zone = turn.plan.zone
+    number = turn.new_lot_number()
+    expires_at = expiry_of(turn.plan.program.points.expiry, local_day(zone, at), zone)
+    turn.add_lot(Lot(number, points, "available", at, 0, expires_at))
+    turn.post("adjusted", "available", points, number)
+    repay(turn)
+
+
+def _deduct(turn: Turn, points: int) -> None:
+    """Take from what is usable; what is missing is owed, or let go where the program forgives debts."""
+    usable = min(points, turn.account.books.available)
+    for part in take(turn, usable):
+        turn.post("available", "adjusted", part.points, part.lot)
+    if turn.plan.program.points.debt != "floor":
+        turn.post("debt", "adjusted", points - usable)
+
+
+def _review(turn: Turn, verdict: Review) -> None:
+    held = [lot for lot in turn.account.lots if lot.book == "held" and lot.hold == verdict.hold]
+    if not held:
+        turn.refuse(Code.HOLD_UNKNOWN)
+        return
+    at = epoch(verdict.at)
+    for lot in held:
+        if verdict.verdict == "release":
+            _let_go(turn, lot)
+        else:
+            remove(turn, lot, lot.points, "reversed")
+    turn.say(
+        "LOY_FRAUD_CLEARED",
+        at,
+        check_id=verdict.hold,
+        verdict=verdict.verdict,
+        points=sum(lot.points for lot in held),
+        actor=verdict.actor,
+        reason=verdict.reason,
+    )
+    if verdict.verdict == "release":
+        tiers.after_purchase(turn, local_day(turn.plan.zone, held[0].earned_at), at, None)
+
+
+def _let_go(turn: Turn, lot: Lot) -> None:
+    if lot.available_at > turn.now:
+        turn.post("held", "pending", lot.points, lot.number)
+        turn.change_lot(lot, book="pending", hold="")
+    else:
+        make_usable(turn, lot)
+
+
+def _set_tier(turn: Turn, setting: SetTier) -> None:
+    level = turn.plan.level_of.get(setting.tier)
+    if level is None:
+        turn.refuse(Code.TIER_UNKNOWN)
+    else:
+        tiers.set_by_hand(turn, level, epoch(setting.until) if setting.until else 0, epoch(setting.at))

@@ -1,0 +1,182 @@
+"""Points for a sale: what was really paid, the rules over it, caps, and one rounding (A04, A09, B10, D02, D03).
+
+Every share is an exact integer over one denominator, kept per (line, rule), so each point is traceable to both. Adding up and
+rounding happen once per check; the whole is shared out by largest remainder.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import assert_never
+
+import msgspec
+
+from schemas.checks import Sale
+from schemas.program import CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
+from streams.domain.account import Award, SoldLine
+from streams.domain.plan import Circumstances, CompiledRule, Plan
+from streams.domain.rounding import apportion, rounded, whole_shares
+
+BASE = "base"
+MILLION = 1_000_000
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What the account contributes to the earning of one sale."""
+
+    about: Circumstances
+    at: int
+    first_visit_of_day: bool
+    joined_minor: tuple[tuple[int, int], ...]
+    """(seconds before, minor units) of the earlier receipts of this member at this till."""
+    rule_used: dict[tuple[str, str], int]
+    """(rule, "day" or "month") -> points it gave already in the period of this sale."""
+    room: int | None
+    """What caps over everything leave for this sale; None: no cap."""
+    room_by: str
+
+
+class Share(msgspec.Struct, frozen=True):
+    """What one rule gives: a numerator for each line, over the plan's denominator."""
+
+    rule: str
+    numerators: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(self.numerators)
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """Points not given, and why: a cap, or a better rule of the same group."""
+
+    by: str
+    rule: str | None
+    points: int
+
+
+class Accrual(msgspec.Struct, frozen=True):
+    awards: tuple[Award, ...]
+    cuts: tuple[Cut, ...]
+
+    @property
+    def points(self) -> int:
+        return sum(award.points for award in self.awards)
+
+
+def sold_lines(sale: Sale, plan: Plan) -> tuple[SoldLine, ...]:
+    """Each line with what was paid for it and how much of that may earn.
+
+    Tenders that never earn (points above all) are taken off every line in proportion to what was paid for it.
+    """
+    nets = [line.amount_minor - line.discount_minor for line in sale.lines]
+    unearning = sum(tender.amount_minor for tender in sale.tenders if tender.type in plan.excluded_tenders)
+    shares = apportion(nets, unearning) if unearning else [0] * len(nets)
+    return tuple(
+        SoldLine(line.line, line.quantity, net, 0 if plan.excludes and plan.excluded(line) else net - share)
+        for line, net, share in zip(sale.lines, nets, shares, strict=True)
+    )
+
+
+def award(sale: Sale, lines: Sequence[SoldLine], plan: Plan, context: Context) -> Accrual:
+    """The points of a sale, per line and rule, with what was cut and why."""
+    rate = plan.program.earning.rate
+    unit = rate.per_minor * 100  # one point; 100 because multipliers are percentages
+    base = Share(BASE, tuple(line.base * rate.points * 100 for line in lines))
+    found = []
+    for compiled in plan.rules:
+        if compiled.in_force(context.at) and compiled.applies(sale, context.about):
+            share = _share(compiled, sale, lines, base, context, unit)
+            if share.total:
+                found.append((compiled, share))
+    capped, cuts = _cap_rules(found, context, unit)
+    winners, losers = _compete(capped, plan, unit)
+    cells = [(sold.line, share.rule) for share in (base, *winners) for sold in lines]
+    numerators = [numerator for share in (base, *winners) for numerator in share.numerators]
+    return _round(cells, numerators, [*cuts, *losers], plan, context, unit)
+
+
+def _share(compiled: CompiledRule, sale: Sale, lines: Sequence[SoldLine], base: Share, context: Context, unit: int) -> Share:
+    rule = compiled.rule
+    hit = [compiled.matches(line) for line in sale.lines]
+    paid = [sold.base if ok else 0 for sold, ok in zip(lines, hit, strict=True)]
+    match rule:
+        case Multiplier():
+            extra = (n * (rule.percent - 100) // 100 if ok else 0 for n, ok in zip(base.numerators, hit, strict=True))
+            return Share(rule.id, tuple(extra))
+        case LineBonus():
+            pieces = (sold.quantity // 1000 if ok else 0 for sold, ok in zip(lines, paid, strict=True))
+            return Share(rule.id, tuple(rule.points * unit * n for n in pieces))
+        case CheckBonus():
+            return _bonus(rule, paid, unit, due=True)
+        case Threshold():
+            return _bonus(rule, paid, unit, due=_reaches(rule, sum(paid), context))
+        case NthVisit():
+            nth = context.first_visit_of_day and (context.about.visits + 1) % rule.n == 0
+            return _bonus(rule, paid, unit, due=nth)
+    assert_never(rule)
+
+
+def _bonus(rule: CheckBonus | Threshold | NthVisit, paid: Sequence[int], unit: int, *, due: bool) -> Share:
+    """A fixed number of points, spread over the lines that earned it, so that a return takes its share."""
+    return Share(rule.id, tuple(apportion(paid, rule.points * unit if due else 0)))
+
+
+def _reaches(rule: Threshold, paid: int, context: Context) -> bool:
+    """Whether this receipt is the one that lifts the joined receipts to the threshold (F08)."""
+    before = sum(minor for seconds, minor in context.joined_minor if seconds <= rule.join_minutes * 60)
+    return before < rule.spend_minor <= before + paid
+
+
+def _cap_rules(
+    found: Iterable[tuple[CompiledRule, Share]], context: Context, unit: int
+) -> tuple[list[tuple[CompiledRule, Share]], list[Cut]]:
+    kept, cuts = [], []
+    for compiled, share in found:
+        limited = share
+        if compiled.rule.cap is not None:
+            cap = compiled.rule.cap
+            room = max(0, cap.points - context.rule_used.get((share.rule, cap.per), 0)) * unit
+            if share.total > room:
+                limited = Share(share.rule, tuple(apportion(share.numerators, room)))
+                cuts.append(Cut(f"cap per {cap.per}", share.rule, (share.total - room) // unit))
+        kept.append((compiled, limited))
+    return kept, cuts
+
+
+def _compete(found: Iterable[tuple[CompiledRule, Share]], plan: Plan, unit: int) -> tuple[list[Share], list[Cut]]:
+    """Rules of a group compete as it says; whoever loses is named (D03). `found` comes in order of precedence."""
+    winners: list[Share] = []
+    rivals: dict[str, list[Share]] = {}
+    for compiled, share in found:
+        group = compiled.rule.group
+        if group is None or plan.groups[group] == "all":
+            winners.append(share)
+        else:
+            rivals.setdefault(group, []).append(share)
+    losers: list[Cut] = []
+    for group, shares in rivals.items():
+        best = shares[0] if plan.groups[group] == "first" else max(shares, key=lambda share: share.total)
+        winners.append(best)
+        losers.extend(
+            Cut(f"group {group}: {best.rule} goes before", share.rule, share.total // unit)
+            for share in shares
+            if share is not best
+        )
+    return winners, losers
+
+
+def _round(
+    cells: Sequence[tuple[int, str]], numerators: list[int], cuts: list[Cut], plan: Plan, context: Context, unit: int
+) -> Accrual:
+    """Round the whole once, cap it, share it out over every (line, rule)."""
+    whole = rounded(sum(numerators), unit, plan.program.earning.rounding)
+    if context.room is not None and whole > context.room:
+        cuts.append(Cut(context.room_by, None, whole - context.room))
+        whole = context.room
+        numerators = apportion(numerators, whole * unit)
+    points = whole_shares(numerators, unit, whole)
+    awards = (
+        Award(line, rule, given, numerator % unit * MILLION // unit)
+        for (line, rule), given, numerator in zip(cells, points, numerators, strict=True)
+        if given
+    )
+    return Accrual(tuple(awards), tuple(cuts))

@@ -1,0 +1,136 @@
+"""Fraud: a score of named signals over the member's recent checks (F01, F02, F04, F05, F08, A13).
+
+Law: a sale is never blocked; at the critical score its points are held for review. Windows are of purchase time, so late checks
+neither hide a burst nor invent one.
+"""
+
+from collections.abc import Callable, Sequence
+from math import asin, cos, radians, sin, sqrt
+from typing import Any, assert_never
+
+import msgspec
+
+from schemas.checks import Sale
+from schemas.program import AnySignal, ImpossibleTravel, OwnCard, ReturnRatio, SplitReceipts, Velocity
+from streams.domain.account import Account, Applied
+from streams.domain.calendar import epoch
+from streams.domain.plan import Plan
+
+EARTH_RADIUS_KM = 6371
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A signal that hit: what was counted, and the limit it passed."""
+
+    signal: str
+    weight: int
+    value: int
+    limit: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return msgspec.structs.asdict(self)
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """The sale under judgment, beside the checks applied before it."""
+
+    at: int
+    outlet: str
+    till: str
+    points: int
+    remote: bool
+    """Not at a counter: no place, so no travel."""
+    own_card: bool
+
+
+def seen(sale: Sale, points: int, account: Account) -> Seen:
+    """What the signals look at. The cashier's own card is his member account's `staff` id."""
+    own = bool(account.staff) and sale.cashier == account.staff
+    return Seen(epoch(sale.at), sale.outlet, sale.till, points, sale.channel != "store", own)
+
+
+def assess(this: Seen, account: Account, plan: Plan) -> tuple[Hit, ...]:
+    """The signals that hit, in the program's order."""
+    if not plan.program.fraud.signals:
+        return ()
+    sales = [applied for applied in account.applied if applied.kind == "sale"]
+    hits = (_hit(signal, this, sales, account, plan) for signal in plan.program.fraud.signals)
+    return tuple(hit for hit in hits if hit is not None)
+
+
+def is_critical(hits: Sequence[Hit], plan: Plan) -> bool:
+    """Whether the points are to be held."""
+    return sum(hit.weight for hit in hits) >= plan.program.fraud.critical
+
+
+def _hit(signal: AnySignal, this: Seen, sales: Sequence[Applied], account: Account, plan: Plan) -> Hit | None:
+    match signal:
+        case Velocity():
+            return _velocity(signal, this, sales, plan)
+        case ReturnRatio():
+            return _return_ratio(signal, this, account)
+        case ImpossibleTravel():
+            return _travel(signal, this, sales, plan)
+        case SplitReceipts():
+            window = signal.minutes * 60
+            near = [sale.at for sale in sales if sale.outlet == this.outlet and sale.till == this.till]
+            count = _densest(this.at, 1, [(at, 1) for at in near], window, sum)
+            return Hit(signal.id, signal.weight, count, signal.checks) if count >= signal.checks else None
+        case OwnCard():
+            return Hit(signal.id, signal.weight, 1, 1) if this.own_card else None
+    assert_never(signal)
+
+
+def _velocity(signal: Velocity, this: Seen, sales: Sequence[Applied], plan: Plan) -> Hit | None:
+    what: dict[str, tuple[Any, Callable[[Applied], Any], Callable[[Sequence[Any]], int]]] = {
+        "checks": (1, lambda _: 1, sum),
+        "points": (this.points, lambda sale: sale.points, sum),
+        "outlets": (this.outlet, lambda sale: sale.outlet, lambda outlets: len(set(outlets))),
+    }
+    mine, of, total = what[signal.what]
+    value = _densest(this.at, mine, [(sale.at, of(sale)) for sale in sales], signal.hours * 3600, total)
+    if signal.hard is not None and value > signal.hard:
+        return Hit(signal.id, max(signal.weight, plan.program.fraud.critical), value, signal.hard)
+    return Hit(signal.id, signal.weight, value, signal.soft) if value > signal.soft else None
+
+
+def _densest(at: int, mine: Any, others: list[tuple[int, Any]], window: int, total: Callable[[Sequence[Any]], int]) -> int:
+    """The largest total over any window of that length which holds `at`, wherever in it the check falls."""
+    near = sorted((time, value) for time, value in others if abs(time - at) < window)
+    starts = [time for time, _ in near if time <= at] or [at]
+    return max(total([mine, *(value for time, value in near if start <= time < start + window)]) for start in {*starts, at})
+
+
+def _return_ratio(signal: ReturnRatio, this: Seen, account: Account) -> Hit | None:
+    since = this.at - signal.days * 86_400
+    recent = [applied for applied in account.applied if since < applied.at <= this.at]
+    sales = sum(1 for applied in recent if applied.kind == "sale")
+    returns = sum(1 for applied in recent if applied.kind in ("return", "void"))
+    if sales < signal.sales or returns * 100 < signal.percent * sales:
+        return None
+    return Hit(signal.id, signal.weight, returns * 100 // sales, signal.percent)
+
+
+def _travel(signal: ImpossibleTravel, this: Seen, sales: Sequence[Applied], plan: Plan) -> Hit | None:
+    """The fastest journey between this check and any other at a counter, in km/h."""
+    here = plan.places.get(this.outlet)
+    if here is None or this.remote:
+        return None
+    speeds = [
+        _speed(here, plan.places[sale.outlet], abs(sale.at - this.at) + signal.skew_minutes * 60)
+        for sale in sales
+        if sale.outlet in plan.places and sale.outlet != this.outlet and abs(sale.at - this.at) < 86_400
+    ]
+    fastest = max(speeds, default=0)
+    return Hit(signal.id, signal.weight, fastest, signal.km_per_hour) if fastest > signal.km_per_hour else None
+
+
+def _speed(here: tuple[float, float], there: tuple[float, float], seconds: int) -> int:
+    return int(distance_km(here, there) * 3600 / max(1, seconds))
+
+
+def distance_km(here: tuple[float, float], there: tuple[float, float]) -> float:
+    """Great-circle distance (haversine)."""
+    lat1, lon1, lat2, lon2 = (radians(angle) for angle in (*here, *there))
+    arc = sin((lat2 - lat1) / 2) ** 2 + cos(lat1) * cos(lat2) * sin((lon2 - lon1) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * asin(sqrt(arc))

@@ -1,0 +1,109 @@
+"""Lots: how points come, become usable, are taken soonest-expiring first, come back, and end (B03, B04).
+
+Law: a point that comes back has its old expiry, so cancelling is no way to dodge it.
+"""
+
+from typing import assert_never
+
+from schemas.program import (
+    AnyExpiry,
+    ExpireAfterDays,
+    ExpireEndOfMonth,
+    ExpireEndOfYear,
+    ExpireInactive,
+    NeverExpire,
+)
+from streams.domain.account import WITH_ACTIVITY, Account, Lot, Part
+from streams.domain.calendar import local_day, midnight, month_end, year_end
+from streams.domain.plan import Plan
+from streams.domain.turn import Turn
+
+NEVER = 1 << 62
+
+
+def expiry_of(policy: AnyExpiry, day: int, zone: str) -> int:
+    """When points earned on that local day end: a local midnight, NEVER as 0, or WITH_ACTIVITY."""
+    match policy:
+        case NeverExpire():
+            return 0
+        case ExpireAfterDays():
+            return midnight(zone, day + policy.days + 1)
+        case ExpireEndOfMonth():
+            return midnight(zone, month_end(day, policy.months) + 1)
+        case ExpireEndOfYear():
+            return midnight(zone, year_end(day, policy.years) + 1)
+        case ExpireInactive():
+            return WITH_ACTIVITY
+    assert_never(policy)
+
+
+def ends_at(expires_at: int, account: Account, plan: Plan) -> int:
+    """The instant at which points with this expiry end; NEVER when they do not."""
+    if expires_at == 0:
+        return NEVER
+    if expires_at != WITH_ACTIVITY:
+        return expires_at
+    policy = plan.program.points.expiry
+    if not isinstance(policy, ExpireInactive):
+        return NEVER  # the program no longer ends points by inactivity
+    last = account.last_purchase or account.joined_at
+    return midnight(plan.zone, local_day(plan.zone, last) + policy.days + 1)
+
+
+def by_expiry(turn: Turn, book: str) -> list[Lot]:
+    """The lots of a book, the one that ends soonest first, the older first among equals."""
+    account, plan = turn.account, turn.plan
+    lots = [lot for lot in account.lots if lot.book == book]
+    return sorted(lots, key=lambda lot: (ends_at(lot.expires_at, account, plan), lot.earned_at, lot.number))
+
+
+def take(turn: Turn, points: int) -> tuple[Part, ...]:
+    """Take usable points out of their lots, soonest-expiring first. The caller posts them and knows there are enough."""
+    parts = []
+    for lot in by_expiry(turn, "available"):
+        if points == 0:
+            break
+        part = min(points, lot.points)
+        turn.change_lot(lot, points=lot.points - part)
+        parts.append(Part(lot.number, part, lot.earned_at, lot.expires_at))
+        points -= part
+    assert points == 0, "more points taken than there are"  # noqa: S101  # a broken invariant stops the worker
+    return tuple(parts)
+
+
+def put_back(turn: Turn, part: Part) -> None:
+    """Points return to their lot as they were; the caller has posted them into `available`."""
+    for lot in turn.account.lots:
+        if lot.number == part.lot and lot.book == "available":
+            turn.change_lot(lot, points=lot.points + part.points)
+            return
+    turn.add_lot(Lot(part.lot, part.points, "available", part.earned_at, 0, part.expires_at))
+
+
+def make_usable(turn: Turn, lot: Lot) -> int:
+    """A pending or held lot becomes usable; a debt is repaid from it first (A06). Answers how much was repaid."""
+    turn.post(lot.book, "available", lot.points, lot.number)
+    turn.change_lot(lot, book="available", hold="")
+    return repay(turn)
+
+
+def repay(turn: Turn) -> int:
+    """Whatever is usable pays what is owed. The caller states the fact."""
+    owed = min(turn.account.debt, turn.account.books.available)
+    if owed:
+        for part in take(turn, owed):
+            turn.post("available", "debt", part.points, part.lot)
+    return owed
+
+
+def expire(turn: Turn, lot: Lot, at: int) -> None:
+    """The lot ends unused."""
+    remove(turn, lot, lot.points, "expired")
+    turn.account.lapsed = (*turn.account.lapsed, Part(lot.number, lot.points, at, lot.expires_at))
+    turn.say("LOY_POINT_EXPIRED", at, points=lot.points)
+
+
+def remove(turn: Turn, lot: Lot, points: int, target: str) -> None:
+    """Take points of one lot, whichever book it is in, for good."""
+    turn.post(lot.book, target, points, lot.number)  # type: ignore[arg-type]  # both are books
+    turn.change_lot(lot, points=lot.points - points)

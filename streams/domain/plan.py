@@ -1,0 +1,161 @@
+"""A program compiled once: every rule's conditions as one plain function, so that deciding a check reads no program text."""
+
+from collections.abc import Callable, Mapping
+from datetime import time
+from functools import lru_cache
+
+from schemas.base import Model
+from schemas.checks import Line, Sale
+from schemas.program import AnyRule, Program, Where
+from streams.domain.calendar import epoch
+from streams.domain.expression import Facts, compile_expression
+
+LineTest = Callable[[Line], bool]
+CheckTest = Callable[[Sale, "Circumstances"], bool]
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Circumstances(Model):
+    """What a rule may ask about a check beside the check itself."""
+
+    tier: str
+    birthday_days: int | None
+    """Days to the member's nearest birthday; None when unknown."""
+    visits: int
+    """Visits before this one."""
+    total_minor: int
+    """What was paid and may earn."""
+    staff: bool
+
+
+class CompiledRule:
+    """A rule with its conditions as functions; `order` puts higher priority first, then the smaller id."""
+
+    __slots__ = ("applies", "ends", "filters_lines", "matches", "order", "rule", "starts")
+
+    def __init__(self, rule: AnyRule) -> None:
+        self.rule = rule
+        self.order = (-rule.priority, rule.id)
+        self.starts = epoch(rule.starts) if rule.starts else 0
+        self.ends = epoch(rule.ends) if rule.ends else 0
+        self.matches = _line_test(rule.where)
+        self.filters_lines = bool(rule.where.skus or rule.where.categories or rule.where.brands)
+        self.applies = _check_test(rule.where)
+
+    def in_force(self, at: int) -> bool:
+        """By purchase time (D05)."""
+        return self.rule.enabled and self.starts <= at and not (self.ends and at >= self.ends)
+
+
+class Plan:
+    """One version of a program, ready to decide with."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.key = program.key
+        self.zone = program.time_zone
+        self.rules = sorted(map(CompiledRule, program.earning.rules), key=lambda compiled: compiled.order)
+        self.groups = {group.id: group.mode for group in program.earning.groups}
+        self.excluded = _line_test(Where(skus=program.earning.exclude.skus), Where(categories=program.earning.exclude.categories))
+        self.excluded_tenders = frozenset((*program.earning.exclude.tenders, "points"))
+        self.levels = program.tiers.levels
+        self.level_of = {tier.name: level for level, tier in enumerate(program.tiers.levels)}
+        self.rewards = sorted(program.redemption.rewards, key=lambda reward: (reward.points, reward.id))
+        self.places = {
+            outlet.id: (outlet.latitude, outlet.longitude)
+            for outlet in program.outlets
+            if outlet.latitude is not None and outlet.longitude is not None
+        }
+        self.outlets = frozenset(outlet.id for outlet in program.outlets)
+
+    @property
+    def excludes(self) -> bool:
+        """Whether any goods never earn."""
+        exclude = self.program.earning.exclude
+        return bool(exclude.skus or exclude.categories)
+
+
+@lru_cache(maxsize=1000)
+def compile_program(program: Program) -> Plan:
+    """Compiled once per version. Raises ExpressionError for a condition that is none."""
+    return Plan(program)
+
+
+def _line_test(*wheres: Where) -> LineTest:
+    """Whether a line matches any of the wheres that ask something of lines; all of them when none asks."""
+    tests = [test for where in wheres for test in [_one_line_test(where)] if test is not None]
+    if not tests:
+        return lambda _line: True
+    if len(tests) == 1:
+        return tests[0]
+    return lambda line: any(test(line) for test in tests)
+
+
+def _one_line_test(where: Where) -> LineTest | None:
+    skus, brands = frozenset(where.skus), frozenset(where.brands)
+    roots = where.categories
+    paths = frozenset(roots)
+    prefixes = tuple(root + "/" for root in roots)
+    if not (skus or brands or roots):
+        return None
+
+    def test(line: Line) -> bool:
+        if skus and line.sku not in skus:
+            return False
+        if brands and line.brand not in brands:
+            return False
+        category = line.category
+        return not roots or (category is not None and (category in paths or category.startswith(prefixes)))
+
+    return test
+
+
+def _check_test(where: Where) -> CheckTest:
+    tests: list[CheckTest] = []
+    if where.outlets:
+        outlets = frozenset(where.outlets)
+        tests.append(lambda sale, _: sale.outlet in outlets)
+    if where.channels:
+        channels = frozenset(where.channels)
+        tests.append(lambda sale, _: sale.channel in channels)
+    if where.weekdays:
+        weekdays = frozenset(where.weekdays)
+        tests.append(lambda sale, _: WEEKDAYS[sale.at.weekday()] in weekdays)
+    if where.day_parts:
+        parts = [(part.start, part.end) for part in where.day_parts]
+        tests.append(lambda sale, _: any(_within(sale.at.time(), start, end) for start, end in parts))
+    if where.tiers:
+        tiers = frozenset(where.tiers)
+        tests.append(lambda _, about: about.tier in tiers)
+    if where.birthday_within_days is not None:
+        near = where.birthday_within_days
+        tests.append(lambda _, about: about.birthday_days is not None and about.birthday_days <= near)
+    if where.when is not None:
+        condition = compile_expression(where.when)
+        tests.append(lambda sale, about: condition(_facts(sale, about)))
+    return lambda sale, about: all(test(sale, about) for test in tests)
+
+
+def _within(clock: time, start: time, end: time) -> bool:
+    if start <= end:
+        return start <= clock < end
+    return clock >= start or clock < end
+
+
+def _facts(sale: Sale, about: Circumstances) -> Facts:
+    facts: Mapping[str, int | str | bool] = {
+        "total_minor": about.total_minor,
+        "lines": len(sale.lines),
+        "hour": sale.at.hour,
+        "weekday": WEEKDAYS[sale.at.weekday()],
+        "day": sale.at.day,
+        "month": sale.at.month,
+        "channel": sale.channel,
+        "outlet": sale.outlet,
+        "tier": about.tier,
+        "visits": about.visits,
+        "birthday": about.birthday_days == 0,
+        "staff": about.staff,
+        "currency": sale.currency,
+    }
+    return facts

@@ -1,0 +1,73 @@
+"""The account of a receipt that nobody has claimed yet (A10): one writer, so it is claimed once or returned, never both.
+
+A claim is a saga of two steps: the receipt says yes and is taken, then the member's account applies the sale by its own purchase
+time. The second command derives from the first, so a crash between them repeats it with the same id.
+"""
+
+from schemas.checks import AnyCheck, Sale
+from schemas.codec import encode, parse_sale
+from schemas.codes import Code
+from schemas.commands import AskReceipt, TakeReceipt
+from streams.domain.calendar import epoch
+from streams.domain.turn import Turn
+
+
+def keep(turn: Turn, check: AnyCheck, note: Code) -> None:
+    """An anonymous check: a sale is kept to be claimed; a return of it makes it unclaimable."""
+    account = turn.account
+    turn.answer.code = note if note is not Code.OK else Code.ANONYMOUS
+    if isinstance(check, Sale):
+        if account.status == "new":
+            account.status, account.joined_at = "receipt", turn.now
+        account.receipt = encode(check)
+    else:
+        account.status, account.joined_at = "receipt", account.joined_at or turn.now
+        account.claimed_by = account.claimed_by or "-"
+
+
+def ask(turn: Turn, command: AskReceipt) -> bytes:
+    """First half: the receipt, taken for the claimant; or nothing, and the refusal."""
+    problem = _problem(turn, command)
+    if problem is not None:
+        turn.refuse(problem)
+        return b""
+    turn.account.claimed_by = command.claimant
+    return turn.account.receipt
+
+
+def second_half(command: AskReceipt, receipt: bytes) -> TakeReceipt:
+    """The command that gives the claimant the sale. It derives from the first half, so a repeat is the same."""
+    return TakeReceipt(
+        type="take_receipt",
+        id=command.claim.check_id,
+        account=command.claimant,
+        program=command.program,
+        fingerprint=command.fingerprint,
+        origin=command.origin,
+        check=parse_sale(receipt),
+        claim_id=command.claim.command_id,
+    )
+
+
+def _problem(turn: Turn, command: AskReceipt) -> Code | None:
+    account, claim = turn.account, command.claim
+    if not account.receipt:
+        return Code.RECEIPT_RETURNED if account.claimed_by else Code.RECEIPT_UNKNOWN
+    if account.claimed_by == "-":
+        return Code.RECEIPT_RETURNED
+    if account.claimed_by:
+        return Code.RECEIPT_CLAIMED
+    sale = parse_sale(account.receipt)
+    total = sum(line.amount_minor - line.discount_minor for line in sale.lines)
+    if (total, sale.business_date) != (claim.total_minor, claim.business_date):
+        return Code.RECEIPT_MISMATCH
+    if turn.now - epoch(sale.at) > turn.plan.program.limits.claim_days * 86_400:
+        return Code.CLAIM_TOO_LATE
+    return None
+
+
+def count_claim(turn: Turn) -> bool:
+    """Count one more claim of the member; False when the day's limit is passed, which sends it to review."""
+    recent = tuple(at for at in turn.account.claims if at > turn.now - 86_400)
+    turn.account.claims = (*recent, turn.now)
+    return len(recent) < turn.plan.program.limits.claims_per_day

@@ -1,0 +1,222 @@
+"""An outcome printed: events as CloudEvents, and the reply to the till.
+
+Law: a function of the command, its stored outcome and its program version alone. A repeat prints the same bytes (A07, A11).
+"""
+
+from datetime import date
+from typing import Any
+
+import orjson
+
+from schemas.codes import Code
+from schemas.commands import (
+    AnyCommand,
+    ApplyReturn,
+    ApplySale,
+    ApplyVoid,
+    AskReceipt,
+    Redeem,
+    TakeReceipt,
+    Tick,
+)
+from schemas.events import SOURCE
+from streams.domain.account import RECEIPT_PREFIX
+from streams.domain.calendar import instant, local_day
+from streams.domain.outcome import Balance, Outcome, Profile
+from streams.domain.plan import Plan
+from streams.domain.turn import Fact
+
+DESK = "crm"  # the "outlet" that member commands are answered to
+_INSTANTS = ("available_at", "expires_at", "due")
+
+
+def event_id(account: str, cause: str, ordinal: int) -> str:
+    """Derives from the cause, so that a crash between state and event heals itself."""
+    return f"{account}/{cause}/{ordinal}"
+
+
+def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
+    """The events of a command, in order, as structured CloudEvents JSON."""
+    if not outcome.facts:
+        return []
+    balance = _balance(outcome.balance)
+    profile = _profile(command.account, outcome, plan)
+    return [
+        orjson.dumps(
+            {
+                "specversion": "1.0",
+                "id": event_id(command.account, command.id, ordinal),
+                "source": SOURCE,
+                "type": fact.type,
+                "subject": command.account,
+                "time": instant(outcome.now),
+                "sequence": outcome.sequence + ordinal,
+                "datacontenttype": "application/json",
+                "dataschema": f"loystream:events/{fact.type}",
+                "data": _data(fact, command, outcome, balance, profile),
+            }
+        )
+        for ordinal, fact in enumerate(outcome.facts)
+    ]
+
+
+def _data(
+    fact: Fact, command: AnyCommand, outcome: Outcome, balance: dict[str, Any], profile: dict[str, Any] | None
+) -> dict[str, Any]:
+    return {
+        "cause": command.id,
+        "program": outcome.program,
+        "occurred_at": instant(fact.at),
+        "postings": [
+            {"source": move.source, "target": move.target, "points": move.points, "lot": move.lot} for move in fact.moves
+        ],
+        "balance": balance,
+        "profile": profile,
+        **{name: _value(name, value) for name, value in fact.detail.items()},
+    }
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in _INSTANTS:
+        return instant(value)
+    if name == "awards":
+        return [{"line": a[0], "rule": a[1], "points": a[2], "remainder": a[3]} for a in value]
+    return value
+
+
+_NOTHING = Balance(0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+
+def _balance(balance: Balance | None) -> dict[str, Any]:
+    standing = balance or _NOTHING
+    return {name: getattr(standing, name) for name in Balance.__struct_fields__}
+
+
+def _profile(account: str, outcome: Outcome, plan: Plan) -> dict[str, Any] | None:
+    profile, balance = outcome.profile, outcome.balance
+    if profile is None or balance is None:
+        return None
+    reached = [reward.id for reward in plan.rewards if reward.points <= balance.available]
+    ahead = next((reward.points - balance.available for reward in plan.rewards if reward.points > balance.available), None)
+    return {
+        "loyalty_id": account,
+        "active_status": profile.active,
+        "loyalty_anniversary_date": _day(profile.joined),
+        "opt_in_status": profile.opted_in,
+        "opt_in_date": _day(profile.joined),
+        "available_points": balance.available,
+        "earned_points": balance.earned,
+        "used_points": balance.used,
+        "hold_points": balance.pending + balance.held,
+        "next_expiring_points": profile.next_expiring,
+        "points_expiration_date": _expiry_day(profile, plan),
+        "expired_points": balance.expired,
+        "current_tier": profile.tier,
+        "next_tier": profile.next_tier or None,
+        "points_req_for_next_tier": profile.to_next_tier if profile.next_tier else None,
+        "tier_achieve_date": _day(profile.tier_since),
+        "available_rewards": reached,
+        "points_req_for_next_reward": ahead,
+        "highest_available_reward": reached[-1] if reached else None,
+        "first_loyalty_activity_date": _day(profile.first_activity),
+        "last_loyalty_activity_date": _day(profile.last_activity),
+        "first_purchase_date": _day(profile.first_purchase),
+        "last_purchase_date": _day(profile.last_purchase),
+    }
+
+
+def _day(day: int) -> str | None:
+    return date.fromordinal(day).isoformat() if day else None
+
+
+def _expiry_day(profile: Profile, plan: Plan) -> str | None:
+    """The last local day on which the points can be used."""
+    return _day(local_day(plan.zone, profile.expires_at - 1)) if profile.expires_at else None
+
+
+# ---------------------------------------------------------------- the reply
+
+
+def reply(command: AnyCommand, outcome: Outcome, plan: Plan) -> tuple[str, bytes] | None:
+    """(outlet, the reply), or None for what nobody asked: the clock, and the first half of a claim that goes on."""
+    if isinstance(command, Tick) or (isinstance(command, AskReceipt) and outcome.follow):
+        return None
+    outlet, till = _asker(command)
+    return outlet, orjson.dumps(_reply(command, outcome, plan, outlet, till))
+
+
+def _asker(command: AnyCommand) -> tuple[str, str | None]:
+    match command:
+        case ApplySale() | ApplyReturn() | ApplyVoid():
+            return command.check.outlet, command.check.till
+        case Redeem():
+            return command.request.outlet, command.request.till
+        case _:
+            return DESK, None
+
+
+def _reply_id(command: AnyCommand) -> str:
+    return command.claim_id if isinstance(command, TakeReceipt) else command.id
+
+
+def _reply(command: AnyCommand, outcome: Outcome, plan: Plan, outlet: str, till: str | None) -> dict[str, Any]:
+    balance, profile = outcome.balance, outcome.profile
+    anonymous = command.account.startswith(RECEIPT_PREFIX)
+    return {
+        "id": _reply_id(command),
+        "status": outcome.status,
+        "code": outcome.code,
+        "reasons": outcome.reasons,
+        "outlet": outlet,
+        "till": till,
+        "member": None if anonymous else command.account,
+        "earned": outcome.earned,
+        "burned": outcome.burned,
+        "value_minor": outcome.value_minor,
+        "hold_refund_minor": outcome.hold_refund_minor,
+        "balance": _standing(balance) if balance else None,
+        "tier": profile.tier if profile else None,
+        "next_tier": (profile.next_tier or None) if profile else None,
+        "to_next_tier": profile.to_next_tier if profile and profile.next_tier else None,
+        "next_expiry": _next_expiry(profile) if profile and profile.expires_at else None,
+        "rewards": [reward.id for reward in plan.rewards if balance and reward.points <= balance.available],
+        "hits": outcome.hits,
+        "offers": (),
+        "receipt": _receipt(outcome, plan),
+        "program": outcome.program,
+        "at": instant(outcome.now),
+    }
+
+
+def _standing(balance: Balance) -> dict[str, int]:
+    return {
+        "available": balance.available,
+        "pending": balance.pending,
+        "held": balance.held,
+        "debt": balance.debt,
+    }
+
+
+def _next_expiry(profile: Profile) -> dict[str, Any]:
+    return {"points": profile.next_expiring, "at": instant(profile.expires_at)}
+
+
+def _receipt(outcome: Outcome, plan: Plan) -> list[str]:
+    """What the till prints: at most 40 plain characters a line."""
+    balance, profile = outcome.balance, outcome.profile
+    if balance is None or profile is None:
+        return [] if outcome.code is Code.ANONYMOUS else [outcome.code.value]
+    lines = [outcome.code.value] if outcome.status != "accepted" else []
+    if outcome.earned:
+        lines.append(f"Points from this receipt: {outcome.earned}")
+    if outcome.burned:
+        lines.append(f"Points used: {outcome.burned}")
+    lines.append(f"Points to use: {balance.available}")
+    if balance.pending:
+        lines.append(f"Points to come: {balance.pending}")
+    if balance.debt:
+        lines.append(f"Points owed: {balance.debt}")
+    lines.append(f"Tier: {profile.tier}")
+    if profile.expires_at:
+        lines.append(f"{profile.next_expiring} points end after {_expiry_day(profile, plan)}")
+    return [line.encode("ascii", "replace").decode()[:40] for line in lines]

@@ -1,0 +1,256 @@
+"""Returns and voids: take back what the sale earned, give back what paid for it, undo what it counted for (A05, A06, F04).
+
+Law: the share taken depends on how much has come back altogether, never on the steps, so any sequence of partial returns ends
+where the full return ends, and all lines returned make nothing of the sale.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from schemas.checks import Return, Void
+from schemas.codes import Code
+from streams.domain import tiers
+from streams.domain.account import (
+    HORIZON,
+    Lot,
+    Part,
+    Returned,
+    SaleRecord,
+    SoldLine,
+    Taken,
+    Waiting,
+)
+from streams.domain.calendar import epoch
+from streams.domain.lots import by_expiry, put_back, remove, repay
+from streams.domain.outcome import sale_of
+from streams.domain.sales import count_day, use_rule
+from streams.domain.turn import Turn
+
+replace = msgspec.structs.replace
+
+
+def apply_return(turn: Turn, check: Return | Void, check_id: str) -> None:
+    """A return or void: now, or when its sale comes. Without a sale to refer to it is counted, no more."""
+    if turn.account.status != "in":
+        turn.answer.code = Code.MEMBER_OPTED_OUT
+        return
+    at = epoch(check.at)
+    turn.account.last_activity = max(at, turn.account.last_activity)
+    if check.of is None:
+        return
+    taken = () if isinstance(check, Void) else _merged(Taken(x.line, x.quantity, x.amount_minor) for x in check.lines)
+    request = Waiting(check_id, check.of, isinstance(check, Void), taken, at, check.outlet, at + HORIZON)
+    sale = next((known for known in turn.account.applied if known.id == check.of), None)
+    if sale is None:
+        turn.account.waiting = (*turn.account.waiting, replace(request, due=turn.now + HORIZON))
+        turn.park(Code.SALE_AWAITED, check_id, at)
+        return
+    problem = _take_back(turn, request, sale.id, sale_of(sale)) if sale.kind == "sale" else Code.RETURN_OF_RETURN
+    if problem is not None:
+        turn.refuse(problem)
+
+
+def _merged(lines: Iterable[Taken]) -> tuple[Taken, ...]:
+    """One entry a line, however often the till names it."""
+    merged: dict[int, Taken] = {}
+    for line in lines:
+        known = merged.get(line.line, Taken(line.line, 0, 0))
+        merged[line.line] = Taken(line.line, known.quantity + line.quantity, known.amount + line.amount)
+    return tuple(merged.values())
+
+
+def apply_waiting(turn: Turn, sale_id: str) -> None:
+    """The sale has come: apply the returns that came before it, in their order."""
+    mine = [waiting for waiting in turn.account.waiting if waiting.of == sale_id]
+    if not mine:
+        return
+    turn.account.waiting = tuple(waiting for waiting in turn.account.waiting if waiting.of != sale_id)
+    for waiting in sorted(mine, key=lambda known: (known.at, known.id)):
+        problem = _take_back(turn, waiting, sale_id, turn.sale)
+        if problem is not None:
+            turn.say("LOY_CHECK_PARKED", waiting.at, check_id=waiting.id, code=problem)
+
+
+def give_up(turn: Turn, waiting: Waiting, at: int) -> None:
+    """The sale never came: kept for review."""
+    turn.account.waiting = tuple(known for known in turn.account.waiting if known is not waiting)
+    turn.say("LOY_CHECK_PARKED", at, check_id=waiting.id, code=Code.SALE_NEVER_CAME)
+
+
+# ---------------------------------------------------------------- taking back
+
+
+def _take_back(turn: Turn, request: Waiting, sale_id: str, sale: SaleRecord | None) -> Code | None:
+    """Apply it, or say why not (and change nothing)."""
+    if sale is None:
+        return None  # the sale earned nothing, since its buyer had left the program
+    before = next((known for known in turn.account.returned if known.sale == sale_id), Returned(sale_id, turn.now))
+    if before.void:
+        return Code.SALE_VOIDED
+    after = _added(before, request, sale)
+    if after is None:
+        return Code.RETURN_EXCEEDS_SALE
+    others = tuple(known for known in turn.account.returned if known.sale != sale_id)
+    turn.account.returned = (*others, after)
+    earned = _uncount(turn, sale, before, after)
+    restore(turn, sale_id, sale, request.id, request.at)
+    _reverse(turn, request, sale, earned)
+    tiers.after_return(turn, sale.day, request.at)
+    return None
+
+
+def _added(before: Returned, request: Waiting, sale: SaleRecord) -> Returned | None:
+    """What has come back with this return; None when that is more than was sold."""
+    if request.void:
+        whole = tuple(Taken(line.line, line.quantity, line.net) for line in sale.lines)
+        return replace(before, lines=whole, void=True)
+    sold = {line.line: line for line in sale.lines}
+    total = {taken.line: taken for taken in _merged((*before.lines, *request.lines))}
+    for number, taken in total.items():
+        line = sold.get(number)
+        if line is None or taken.quantity > line.quantity or taken.amount > line.net:
+            return None
+    return replace(before, lines=tuple(total[number] for number in sorted(total)))
+
+
+def _fraction(line: SoldLine, taken: Taken | None) -> tuple[int, int]:
+    """How much of a line has come back: by quantity, for goods without one by money, else all or nothing."""
+    if taken is None:
+        return 0, 1
+    if line.quantity:
+        return taken.quantity, line.quantity
+    if line.net:
+        return taken.amount, line.net
+    return 1, 1
+
+
+def _share(amount: int, line: SoldLine, returned: Returned) -> int:
+    taken = next((taken for taken in returned.lines if taken.line == line.line), None)
+    part, whole = _fraction(line, taken)
+    return amount * part // whole
+
+
+def _uncount(turn: Turn, sale: SaleRecord, before: Returned, after: Returned) -> int:
+    """Take back what the sale counted for tiers, caps and visits. Answers how many points it no longer earns."""
+    sold = {line.line: line for line in sale.lines}
+
+    def newly(amount: int, number: int) -> int:
+        return _share(amount, sold[number], after) - _share(amount, sold[number], before)
+
+    points = 0
+    for award in sale.awards:
+        back = newly(award.points, award.line)
+        points += back
+        use_rule(turn.account, award.rule, sale.day, -back) if _is_capped(turn, award.rule) else None
+    spend = sum(newly(line.base, line.line) for line in sale.lines)
+    gone = _is_whole(sale, after) and not _is_whole(sale, before)
+    count_day(turn.account, sale.day, points=-points, spend=-spend, checks=-1 if gone else 0)
+    return points
+
+
+def _is_capped(turn: Turn, rule: str) -> bool:
+    return any(use.rule == rule for use in turn.account.rule_uses)
+
+
+def _is_whole(sale: SaleRecord, returned: Returned) -> bool:
+    """Whether nothing of the sale is left."""
+    return all(_share(1, line, returned) for line in sale.lines)
+
+
+def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> None:
+    """Points go where they can be found: the sale's own lot, pending ones, usable ones, then a debt by policy."""
+    if points == 0:
+        return
+    expired = _excuse_expired(turn, sale.lot, points)
+    left = points - expired
+    for lot in _sources(turn, sale.lot):
+        part = min(left, lot.points)
+        remove(turn, lot, part, "reversed")
+        left -= part
+    policy = turn.plan.program.points.debt
+    owed = 0 if policy == "floor" else left
+    turn.post("debt", "reversed", owed)
+    if policy == "hold_refund":
+        turn.answer.hold_refund_minor += owed // turn.plan.program.redemption.points_per_minor
+    turn.answer.earned -= points - expired - (left - owed)
+    turn.say(
+        "LOY_POINT_REVERSED",
+        request.at,
+        check_id=request.id,
+        of=request.of,
+        points=points,
+        debt=owed,
+        forgiven=left - owed,
+        expired=expired,
+    )
+
+
+def _sources(turn: Turn, own: int) -> list[Lot]:
+    mine = [lot for lot in turn.account.lots if lot.number == own]
+    others = [lot for book in ("pending", "available") for lot in by_expiry(turn, book) if lot.number != own]
+    return [*mine, *others]
+
+
+def _excuse_expired(turn: Turn, lot: int, points: int) -> int:
+    """How many of the points ended unused before: they are gone already, so nobody owes them. Each counts once."""
+    lapsed = next((part for part in turn.account.lapsed if part.lot == lot), None)
+    if lapsed is None:
+        return 0
+    excused = min(points, lapsed.points)
+    others = tuple(part for part in turn.account.lapsed if part is not lapsed)
+    turn.account.lapsed = (*others, replace(lapsed, points=lapsed.points - excused))
+    return excused
+
+
+# ---------------------------------------------------------------- giving back
+
+
+def restore(turn: Turn, sale_id: str, sale: SaleRecord, check_id: str, at: int) -> None:
+    """Points that paid for the sale come back in proportion to what came back of it, with their old expiry."""
+    returned = next((known for known in turn.account.returned if known.sale == sale_id), None)
+    if returned is None:
+        return
+    worth = sum(line.net for line in sale.lines)
+    back = sum(_share(line.net, line, returned) for line in sale.lines)
+    for reservation in turn.account.reservations:
+        if reservation.status == "confirmed" and reservation.check_id == sale_id:
+            due = reservation.points if _is_whole(sale, returned) else reservation.points * back // max(1, worth)
+            parts = _next_parts(reservation.parts, reservation.restored, due)
+            if parts:
+                _give_back(turn, parts, check_id, sale_id, at)
+                _mark_restored(turn, reservation.id, due)
+
+
+def _next_parts(parts: tuple[Part, ...], done: int, due: int) -> tuple[Part, ...]:
+    """The points numbered done..due of what was used."""
+    found, start = [], 0
+    for part in parts:
+        first, last = max(done, start), min(due, start + part.points)
+        if last > first:
+            found.append(replace(part, points=last - first))
+        start += part.points
+    return tuple(found)
+
+
+def _give_back(turn: Turn, parts: tuple[Part, ...], check_id: str, sale_id: str, at: int) -> None:
+    for part in parts:
+        turn.post("used", "available", part.points, part.lot)
+        put_back(turn, part)
+    repay(turn)
+    points = sum(part.points for part in parts)
+    turn.say("LOY_POINT_RESTORED", at, check_id=check_id, of=sale_id, points=points)
+
+
+def restore_late(turn: Turn, check_id: str, at: int) -> None:
+    """A redemption is confirmed after its receipt was returned: what it paid for is given back at once."""
+    sale = next((known for known in turn.account.applied if known.id == check_id and known.kind == "sale"), None)
+    record = sale_of(sale) if sale else None
+    if record is not None:
+        restore(turn, check_id, record, check_id, at)
+
+
+def _mark_restored(turn: Turn, reservation_id: str, restored: int) -> None:
+    turn.account.reservations = tuple(
+        replace(known, restored=restored) if known.id == reservation_id else known for known in turn.account.reservations
+    )

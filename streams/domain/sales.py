@@ -1,0 +1,196 @@
+"""A sale: judge it, award it, put the points where they belong (A04, A08, A09, B03, B04, B10).
+
+Everything is judged by purchase time, whenever the check arrives: program, tier, day, caps.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from schemas.checks import Sale
+from schemas.codes import Code
+from schemas.program import Cap
+from streams.domain import fraud, tiers
+from streams.domain.account import Account, Award, Day, Lot, RuleUse, SaleRecord, SoldLine
+from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end
+from streams.domain.earning import Accrual, Context, award, sold_lines
+from streams.domain.fraud import Hit
+from streams.domain.lots import expiry_of, repay
+from streams.domain.plan import Circumstances, Plan
+from streams.domain.turn import Turn
+
+replace = msgspec.structs.replace
+
+
+def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
+    """A member's receipt becomes points, days, tiers and events."""
+    account = turn.account
+    if account.status != "in":
+        turn.answer.code = Code.MEMBER_OPTED_OUT
+        return
+    at, day = epoch(sale.at), sale.at.toordinal()
+    lines = sold_lines(sale, turn.plan)
+    accrual, hits = _judge(turn, sale, lines, at, day)
+    held = fraud.is_critical(hits, turn.plan)
+    _remember_purchase(turn, day, at, lines, accrual)
+    lot = _book(turn, sale, check_id, accrual, held=held) if accrual.points else 0
+    turn.sale = SaleRecord(lines, accrual.awards, lot, day)
+    turn.answer.earned = accrual.points
+    turn.answer.reasons.extend(f"{cut.rule}: {cut.by}" if cut.rule else cut.by for cut in accrual.cuts)
+    _suspect(turn, check_id, at, hits, accrual.points, held=held)
+    tiers.after_purchase(turn, day, at, turn.sale)
+
+
+def _judge(turn: Turn, sale: Sale, lines: tuple[SoldLine, ...], at: int, day: int) -> tuple[Accrual, tuple[Hit, ...]]:
+    account, plan = turn.account, turn.plan
+    this = fraud.seen(sale, 0, account)
+    if this.own_card:
+        turn.answer.code = Code.CASHIER_OWN_CARD
+        return Accrual((), ()), fraud.assess(this, account, plan)
+    accrual = award(sale, lines, plan, _context(account, plan, sale, lines, at, day))
+    return accrual, fraud.assess(replace(this, points=accrual.points), account, plan)
+
+
+# ---------------------------------------------------------------- what the account contributes to earning
+
+
+def _context(account: Account, plan: Plan, sale: Sale, lines: tuple[SoldLine, ...], at: int, day: int) -> Context:
+    visits = account.lifetime.checks
+    first = all(not known.checks for known in account.days if known.day == day)
+    room, room_by = _room(account, plan, day)
+    about = Circumstances.model_construct(
+        tier=plan.levels[min(tiers.held_at(account, at), len(plan.levels) - 1)].name,
+        birthday_days=days_to_birthday(day, account.birthday) if account.birthday else None,
+        visits=visits,
+        total_minor=sum(line.base for line in lines),
+        staff=bool(account.staff),
+    )
+    return Context(
+        about=about,
+        at=at,
+        first_visit_of_day=first,
+        joined_minor=_joined(account, sale, at),
+        rule_used=_rule_used(account, day),
+        room=room,
+        room_by=room_by,
+    )
+
+
+def _joined(account: Account, sale: Sale, at: int) -> tuple[tuple[int, int], ...]:
+    """Receipts of this member at the same till, before and after in purchase time: order of arrival does not matter."""
+    return tuple(
+        (abs(at - known.at), known.base)
+        for known in account.applied
+        if known.kind == "sale" and known.outlet == sale.outlet and known.till == sale.till
+    )
+
+
+def _rule_used(account: Account, day: int) -> dict[tuple[str, str], int]:
+    used: dict[tuple[str, str], int] = {}
+    month = month_end(day, 0)
+    for use in account.rule_uses:
+        if use.day == day:
+            used[use.rule, "day"] = used.get((use.rule, "day"), 0) + use.points
+        if month_end(use.day, 0) == month:
+            used[use.rule, "month"] = used.get((use.rule, "month"), 0) + use.points
+    return used
+
+
+def _room(account: Account, plan: Plan, day: int) -> tuple[int | None, str]:
+    """The tightest of the caps over everything, and its name."""
+    rooms = [(_cap_room(cap, account, day), f"cap per {cap.per}") for cap in plan.program.earning.caps]
+    return min(rooms, default=(None, ""))
+
+
+def _cap_room(cap: Cap, account: Account, day: int) -> int:
+    if cap.per == "check":
+        return cap.points
+    if cap.per == "balance":
+        return max(0, cap.points - account.owned)
+    month = month_end(day, 0)
+    inside = (
+        known.points for known in account.days if known.day == day or (cap.per == "month" and month_end(known.day, 0) == month)
+    )
+    return max(0, cap.points - sum(inside))
+
+
+# ---------------------------------------------------------------- what the sale leaves on the account
+
+
+def _remember_purchase(turn: Turn, day: int, at: int, lines: tuple[SoldLine, ...], accrual: Accrual) -> None:
+    account = turn.account
+    count_day(account, day, points=accrual.points, spend=sum(line.base for line in lines), checks=1)
+    capped = {compiled.rule.id for compiled in turn.plan.rules if compiled.rule.cap}
+    for given in accrual.awards:
+        if given.rule in capped:
+            use_rule(account, given.rule, day, given.points)
+    account.first_purchase = min(at, account.first_purchase or at)
+    account.last_purchase = max(at, account.last_purchase)
+    account.first_activity = min(at, account.first_activity or at)
+    account.last_activity = max(at, account.last_activity)
+
+
+def count_day(account: Account, day: int, *, points: int, spend: int, checks: int) -> None:
+    """Add to (or take from) a day of purchases and the lifetime sums; a day is one visit however many checks it has."""
+    old = next((known for known in account.days if known.day == day), Day(day))
+    new = Day(day, max(0, old.points + points), max(0, old.spend + spend), max(0, old.checks + checks))
+    others = [known for known in account.days if known.day != day]
+    account.days = tuple(sorted((*others, new), key=lambda known: known.day))
+    life = account.lifetime
+    visits = bool(new.checks) - bool(old.checks)
+    account.lifetime = Day(0, life.points + new.points - old.points, life.spend + new.spend - old.spend, life.checks + visits)
+
+
+def use_rule(account: Account, rule: str, day: int, points: int) -> None:
+    """Count what a capped rule gave (or took back) on a day."""
+    old = next((use for use in account.rule_uses if (use.rule, use.day) == (rule, day)), RuleUse(rule, day, 0))
+    others = tuple(use for use in account.rule_uses if (use.rule, use.day) != (rule, day))
+    account.rule_uses = (*others, replace(old, points=max(0, old.points + points)))
+
+
+def _book(turn: Turn, sale: Sale, check_id: str, accrual: Accrual, *, held: bool) -> int:
+    """One lot for the whole check: held, pending or usable at once."""
+    policy = turn.plan.program.points
+    at, day = epoch(sale.at), sale.at.toordinal()
+    available_at = midnight(turn.plan.zone, day + policy.pending_days) if policy.pending_days else 0
+    pending = available_at > turn.now
+    number = turn.new_lot_number()
+    expires_at = expiry_of(policy.expiry, day, turn.plan.zone)
+    book: Literal["held", "pending", "available"] = "held" if held else "pending" if pending else "available"
+    turn.add_lot(Lot(number, accrual.points, book, at, available_at, expires_at, check_id if held else ""))
+    turn.post("issued", book, accrual.points, number)
+    repaid = repay(turn) if book == "available" else 0
+    turn.say("LOY_POINT_ACCRUAL", at, **_accrual_detail(check_id, accrual, repaid, held=held))
+    if pending and not held:
+        turn.say("LOY_POINT_PENDING", at, check_id=check_id, points=accrual.points, available_at=available_at)
+    return number
+
+
+def _accrual_detail(check_id: str, accrual: Accrual, repaid: int, *, held: bool) -> dict[str, object]:
+    return {
+        "check_id": check_id,
+        "points": accrual.points,
+        "awards": [_award_detail(given) for given in accrual.awards],
+        "cuts": [msgspec.structs.asdict(cut) for cut in accrual.cuts],
+        "debt_repaid": repaid,
+        "held": held,
+    }
+
+
+def _award_detail(given: Award) -> list[object]:
+    return [given.line, given.rule, given.points, given.remainder]
+
+
+def _suspect(turn: Turn, check_id: str, at: int, hits: tuple[Hit, ...], points: int, *, held: bool) -> None:
+    turn.answer.hits = [hit.as_dict() for hit in hits]
+    if held:
+        if turn.answer.code is Code.OK:
+            turn.answer.code = Code.FRAUD_REVIEW
+        turn.say(
+            "LOY_FRAUD_SUSPECTED",
+            at,
+            check_id=check_id,
+            score=sum(hit.weight for hit in hits),
+            hits=turn.answer.hits,
+            points=points,
+        )

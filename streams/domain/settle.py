@@ -1,0 +1,145 @@
+"""Time passes: everything that fell due up to now happens, each thing at its own time, in order (B03, B04, C03, C06).
+
+Every command begins and ends with this, so a balance never depends on when the clock's tick arrived.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+from functools import partial
+
+import msgspec
+
+from streams.domain import redemption, returns, tiers
+from streams.domain.account import HORIZON, REMEMBER, Account, Lot
+from streams.domain.calendar import day_in_year, local_day, midnight, years_later
+from streams.domain.lots import NEVER, ends_at, expire, make_usable
+from streams.domain.turn import Turn
+
+Action = Callable[[int], None]
+replace = msgspec.structs.replace
+
+
+def settle(turn: Turn) -> None:
+    """Let happen what is due at `turn.now`."""
+    while True:
+        at, _, action = min(_agenda(turn), default=(NEVER, 0, None), key=lambda item: item[:2])
+        if action is None or at > turn.now:
+            return
+        action(at)
+
+
+def next_due(turn: Turn) -> int:
+    """When the clock should look again; 0: never."""
+    at = min((at for at, _, _ in _agenda(turn)), default=0)
+    return max(at, turn.now + 1) if at else 0
+
+
+def _agenda(turn: Turn) -> Iterator[tuple[int, int, Action]]:
+    """All that will happen: (when, rank among equals, what). Points are released before they can expire."""
+    account = turn.account
+    if account.status == "receipt":
+        yield account.joined_at + REMEMBER, 9, partial(_forget_receipt, turn)
+        return
+    for lot in account.lots:
+        yield from _of_lot(turn, lot)
+    for reservation in account.reservations:
+        if reservation.status == "open":
+            yield reservation.due, 3, partial(redemption.expire, turn, reservation)
+    for waiting in account.waiting:
+        yield waiting.due, 4, partial(returns.give_up, turn, waiting)
+    if account.status == "in":
+        yield from _of_tier(turn)
+        yield from _of_calendar(turn)
+
+
+def _of_lot(turn: Turn, lot: Lot) -> Iterator[tuple[int, int, Action]]:
+    if lot.book == "pending":
+        yield lot.available_at, 0, partial(_release, turn, lot)
+    elif lot.book == "available":
+        end = ends_at(lot.expires_at, turn.account, turn.plan)
+        if end == NEVER:
+            return
+        yield end, 2, partial(expire, turn, lot)
+        notice = turn.plan.program.points.notice_days * 86_400
+        if notice and not lot.noticed:
+            yield end - notice, 1, partial(_notice, turn, end)
+
+
+def _of_tier(turn: Turn) -> Iterator[tuple[int, int, Action]]:
+    if len(turn.plan.levels) == 1:
+        return
+    for rank, due, action in (
+        (5, tiers.warning_due, tiers.warn),
+        (6, tiers.anniversary_due, tiers.anniversary),
+        (7, tiers.review_due, tiers.review),
+    ):
+        at = due(turn)
+        if at:
+            yield at, rank, partial(action, turn)
+
+
+def _of_calendar(turn: Turn) -> Iterator[tuple[int, int, Action]]:
+    account, zone = turn.account, turn.plan.zone
+    if not turn.plan.program.anniversaries:
+        return
+    joined = local_day(zone, account.joined_at)
+    yield midnight(zone, years_later(joined, account.anniversaries + 1)), 7, partial(_anniversary, turn)
+    if account.birthday:
+        year = max(account.birthdays + 1, date.fromordinal(joined).year)
+        if midnight(zone, day_in_year(year, account.birthday)) < account.joined_at:
+            year += 1
+        yield midnight(zone, day_in_year(year, account.birthday)), 8, partial(_birthday, turn, year)
+
+
+def _release(turn: Turn, lot: Lot, at: int) -> None:
+    make_usable(turn, lot)
+    turn.say("LOY_POINT_RELEASED", at, points=lot.points)
+    if not turn.plan.program.points.pending_counts_for_tier and turn.account.status == "in":
+        tiers.after_purchase(turn, local_day(turn.plan.zone, lot.earned_at), at, None)
+
+
+def _notice(turn: Turn, end: int, at: int) -> None:
+    """One notice for all that ends at the same instant."""
+    account = turn.account
+    ending = [lot for lot in account.lots if lot.book == "available" and ends_at(lot.expires_at, account, turn.plan) == end]
+    account.lots = tuple(replace(lot, noticed=True) if lot in ending else lot for lot in account.lots)
+    turn.say("LOY_POINT_EXPIRING_SOON", at, points=sum(lot.points for lot in ending), expires_at=end)
+
+
+def _anniversary(turn: Turn, at: int) -> None:
+    turn.account.anniversaries += 1
+    turn.say("LOY_ANNIVERSARY", at, years=turn.account.anniversaries)
+
+
+def _birthday(turn: Turn, year: int, at: int) -> None:
+    turn.account.birthdays = year
+    turn.say("LOY_BIRTHDAY", at)
+
+
+def _forget_receipt(turn: Turn, _at: int) -> None:
+    """No check, return or claim can ask for it any more."""
+    turn.account = Account(key=turn.account.key, now=turn.account.now)
+
+
+def prune(turn: Turn) -> None:
+    """Forget what no repeat, return or rule can ask for any more."""
+    account, now = turn.account, turn.now
+    kept_from = now - REMEMBER
+    account.applied = tuple(known for known in account.applied if known.now > kept_from)
+    account.returned = tuple(known for known in account.returned if known.at > kept_from)
+    account.lapsed = tuple(part for part in account.lapsed if part.points and part.earned_at > kept_from)
+    account.reservations = tuple(known for known in account.reservations if known.status == "open" or known.due > kept_from)
+    month_ago = local_day(turn.plan.zone, now - HORIZON) - 31
+    account.rule_uses = tuple(use for use in account.rule_uses if use.day >= month_ago and use.points)
+    account.days = tuple(known for known in account.days if known.day >= _days_from(turn))
+    account.tier = replace(account.tier, history=tiers.forget(account.tier.history, now - HORIZON))
+
+
+def _days_from(turn: Turn) -> int:
+    """The first day that a tier window, with the one before it, or a cap may still ask for."""
+    today = local_day(turn.plan.zone, turn.now)
+    span = tiers.span_of(turn.account, turn.plan, today)
+    if span.end == 0:
+        return today - 70
+    previous = tiers.span_of(turn.account, turn.plan, span.first - 1)
+    return min(previous.first, today - 70)

@@ -1,0 +1,106 @@
+"""One command being decided: the draft of the account, the program, the time, and what is said about it.
+
+Law: points move by `post` alone, and every posting belongs to the fact that `say` states right after it. So a balance never
+changes without an event that shows the change.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+from schemas.codes import Code
+from streams.domain.account import Account, Lot, SaleRecord
+from streams.domain.plan import Plan
+
+Book = Literal["issued", "available", "pending", "held", "reserved", "used", "expired", "reversed", "adjusted", "debt"]
+
+
+class Move(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One posting: points from one book to another, of one lot (0: of none)."""
+
+    source: Book
+    target: Book
+    points: int
+    lot: int
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True):
+    """One event to be: its type, when it happened in the world, the postings it accounts for, and its own fields."""
+
+    type: str
+    at: int
+    moves: tuple[Move, ...]
+    detail: dict[str, Any]
+
+
+class Answer(msgspec.Struct, array_like=True):
+    """What the reply says beyond the account's standing."""
+
+    status: Literal["accepted", "refused", "parked"] = "accepted"
+    code: Code = Code.OK
+    reasons: list[str] = []
+    earned: int = 0
+    burned: int = 0
+    value_minor: int = 0
+    hold_refund_minor: int = 0
+    hits: list[dict[str, Any]] = []
+
+
+class Turn:
+    """A command in progress. Made by `decide`, changed by the leaves it calls, then sealed into an outcome."""
+
+    def __init__(self, account: Account, plan: Plan, now: int, cause: str) -> None:
+        self.account = account
+        self.plan = plan
+        self.now = now
+        self.cause = cause
+        self.facts: list[Fact] = []
+        self.answer = Answer()
+        self.sale: SaleRecord | None = None
+        self._moves: list[Move] = []
+
+    def post(self, source: Book, target: Book, points: int, lot: int = 0) -> None:
+        """Move points. A zero is no posting."""
+        if points == 0:
+            return
+        assert points > 0, (source, target, points)  # noqa: S101  # a broken invariant stops the worker, uncommitted
+        books = self.account.books
+        setattr(books, source, getattr(books, source) - points)
+        setattr(books, target, getattr(books, target) + points)
+        self._moves.append(Move(source, target, points, lot))
+
+    def say(self, kind: str, at: int, **detail: Any) -> None:
+        """State a fact that accounts for every posting made since the last one."""
+        self.facts.append(Fact(kind, at, tuple(self._moves), detail))
+        self._moves = []
+
+    def refuse(self, code: Code, *reasons: str) -> None:
+        """Answer no. Nothing may have been posted."""
+        self.answer.status, self.answer.code = "refused", code
+        self.answer.reasons.extend(reasons)
+
+    def park(self, code: Code, check_id: str, at: int) -> None:
+        """Keep for review, visibly."""
+        self.answer.status, self.answer.code = "parked", code
+        self.say("LOY_CHECK_PARKED", at, check_id=check_id, code=code)
+
+    @property
+    def settled(self) -> bool:
+        """Every posting has its fact."""
+        return not self._moves
+
+    # Lots are a tuple of immutable records; these three keep them so.
+    def add_lot(self, lot: Lot) -> None:
+        self.account.lots = (*self.account.lots, lot)
+
+    def new_lot_number(self) -> int:
+        self.account.lot_count += 1
+        return self.account.lot_count
+
+    def change_lot(self, lot: Lot, **changes: Any) -> Lot:
+        """The lot with some fields changed; dropped when nothing is left in it."""
+        changed = msgspec.structs.replace(lot, **changes)
+        self.account.lots = tuple(
+            changed if other is lot else other for other in self.account.lots if other is not lot or changed.points
+        )
+        return changed
