@@ -175,8 +175,6 @@ class Member(Model):
 
     loyalty_id: LoyaltyId
     contact: Contact
-    opted_in: bool
-    """Whether the member is in the program now."""
     updated_at: Instant
 
 

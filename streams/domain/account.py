@@ -13,7 +13,9 @@ HORIZON_DAYS = 35
 # Repeats are remembered a little longer than checks are taken, so that no check can outlive its own record.
 REMEMBER = (HORIZON_DAYS + 2) * 86_400
 HORIZON = HORIZON_DAYS * 86_400
+# What one account keeps of them at most, so that its record always fits into a Kafka message.
 APPLIED_MAX = 1000
+OUTCOME_BYTES_MAX = 400_000
 
 RECEIPT_PREFIX = "receipt:"
 
@@ -181,6 +183,8 @@ class Applied(msgspec.Struct, frozen=True, array_like=True):
     points: int = 0
     base: int = 0
     """Minor units that could earn."""
+    size: int = 0
+    """Bytes of the outcome."""
 
 
 class Books(msgspec.Struct, array_like=True):
@@ -207,10 +211,10 @@ class Account(msgspec.Struct, array_like=True):
     next_due: int = 0
     """The earliest time at which something falls due; 0: nothing will."""
     key: str = ""
+    program: str = ""
     now: int = 0
     """The latest command time seen: time never runs backwards within an account."""
     status: Literal["new", "in", "out", "receipt"] = "new"
-    program: str = ""
     joined_at: int = 0
     birthday: str = ""
     staff: str = ""
@@ -268,6 +272,7 @@ class Due(msgspec.Struct, array_like=True):
 
     next_due: int
     key: str
+    program: str
 
 
 _encoder = msgspec.msgpack.Encoder()

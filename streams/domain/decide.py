@@ -27,7 +27,7 @@ from schemas.commands import (
 )
 from schemas.redemptions import Confirm
 from streams.domain import desk, receipts
-from streams.domain.account import APPLIED_MAX, HORIZON, RECEIPT_PREFIX, Account, Applied
+from streams.domain.account import APPLIED_MAX, HORIZON, OUTCOME_BYTES_MAX, RECEIPT_PREFIX, Account, Applied
 from streams.domain.calendar import epoch
 from streams.domain.outcome import Outcome, outcome_of, pack_outcome
 from streams.domain.plan import Plan
@@ -159,6 +159,7 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
     if account.status == "new" and not outcome.facts and not account.applied and isinstance(command, Tick):
         return  # a receipt that was just forgotten keeps nothing, not even that
     check = getattr(command, "check", None)
+    packed = pack_outcome(outcome)
     account.applied = (
         *account.applied,
         Applied(
@@ -168,14 +169,20 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
             origin=command.origin,
             at=_at(command, turn.now),
             now=turn.now,
-            outcome=pack_outcome(outcome),
+            outcome=packed,
+            size=len(memoryview(packed)),
             outlet=check.outlet if check else "",
             till=check.till if check else "",
             points=max(0, outcome.earned),
             base=sum(line.base for line in outcome.sale.lines) if outcome.sale else 0,
         ),
     )
-    if len(account.applied) > APPLIED_MAX:
+    _keep_small(account)
+
+
+def _keep_small(account: Account) -> None:
+    """Forget the oldest purchases early when there are too many to store; checks of that age are parked from then on."""
+    while len(account.applied) > APPLIED_MAX or sum(known.size for known in account.applied) > OUTCOME_BYTES_MAX:
         oldest = min(account.applied, key=lambda known: known.at)
         account.applied = tuple(known for known in account.applied if known is not oldest)
         account.floor = max(account.floor, oldest.at)
