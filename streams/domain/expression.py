@@ -147,8 +147,8 @@ class _Term:
     money: bool = False
     literal: Value | None = None
     name: str = ""
-    joins: bool = False
-    """Said with a bare `and` or `or`: needs brackets inside another."""
+    joins: str = ""
+    """The bare `and`, `or` or `not` it is said with: among others it needs brackets."""
     compared: frozenset[tuple[str, str]] = frozenset()
 
 
@@ -229,14 +229,14 @@ def _joined(node: ast.BoolOp) -> _Term:
         return not decides
 
     def say(money: Money, _: bool) -> str:  # noqa: FBT001
-        return f" {word} ".join(_bracketed(term, money) for term in terms)
+        return f" {word} ".join(_bracketed(term, money, word) for term in terms)
 
-    return _Term("yes/no", run, say, joins=True, compared=_all_compared(terms))
+    return _Term("yes/no", run, say, joins=word, compared=_all_compared(terms))
 
 
-def _bracketed(term: _Term, money: Money) -> str:
+def _bracketed(term: _Term, money: Money, word: str) -> str:
     said = term.say(money, False)  # noqa: FBT003
-    return f"({said})" if term.joins else said
+    return f"({said})" if term.joins not in ("", word) else said
 
 
 def _all_compared(terms: list[_Term]) -> frozenset[tuple[str, str]]:
@@ -258,9 +258,9 @@ def _denied(node: ast.UnaryOp) -> _Term:
 
     def say(money: Money, _: bool) -> str:  # noqa: FBT001
         denied = VARIABLES[term.name].denied if term.name else ""
-        return denied or f"it is not so that {_bracketed(term, money)}"
+        return denied or f"it is not so that {_bracketed(term, money, 'not')}"
 
-    return _Term("yes/no", lambda facts: not run(facts), say, joins=not term.name, compared=term.compared)
+    return _Term("yes/no", lambda facts: not run(facts), say, joins="" if term.name else "not", compared=term.compared)
 
 
 def _negative(node: ast.UnaryOp) -> _Term:
@@ -328,7 +328,7 @@ def _comparison(node: ast.Compare) -> _Term:
         "yes/no",
         lambda facts: all(run(facts) for run in runs),
         lambda money, _: " and ".join(pair.say(money, False) for pair in pairs),  # noqa: FBT003
-        joins=True,
+        joins="and",
         compared=_all_compared(pairs),
     )
 

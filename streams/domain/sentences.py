@@ -51,6 +51,7 @@ _DAYS = {
     "sat": "Saturday",
     "sun": "Sunday",
 }
+_CHANNELS = {"store": "in the store", "web": "on the web", "app": "in the app", "phone": "by phone"}
 
 
 def explain(program: Program) -> list[str]:
@@ -62,7 +63,7 @@ def explain(program: Program) -> list[str]:
     parts = (
         (f"{program.title} ({program.key})", _general(program)),
         ("Earning", _earning(program, money)),
-        ("Rules", [_rule(rule, money) for rule in program.earning.rules]),
+        ("Rules", _rules(program, money)),
         ("Where rules compete", _groups(program)),
         ("Points", _points(program)),
         ("Redemption", _redemption(program, money)),
@@ -104,7 +105,7 @@ def _either(words: Iterable[str], last: str = "or") -> str:
 
 
 def _instant(at: datetime) -> str:
-    return at.isoformat(sep=" ")
+    return at.isoformat(sep=" ", timespec="auto" if at.second or at.microsecond else "minutes")
 
 
 def _clock(at: time) -> str:
@@ -153,6 +154,13 @@ def _earning(program: Program, money: Money) -> list[str]:
 # ---------------------------------------------------------------- rules
 
 
+def _rules(program: Program, money: Money) -> list[str]:
+    rules = program.earning.rules
+    together = ["Multipliers add their extra to the base: 200 % and 300 % together give 400 %."]
+    several = sum(isinstance(rule, Multiplier) for rule in rules) > 1
+    return [*(together if several else []), *(_rule(rule, money) for rule in rules)]
+
+
 def _rule(rule: AnyRule, money: Money) -> str:
     conditions = list(_conditions(rule.where, money))
     only = f", only {_either(conditions, 'and')}" if conditions else ""
@@ -163,7 +171,7 @@ def _gift(rule: AnyRule, money: Money) -> str:
     goods = _goods(rule.where)
     match rule:
         case Multiplier():
-            return f"{goods or 'everything'} earns {rule.percent} % of the base rate"
+            return f"{rule.percent} % of the base rate for {goods or 'anything that may earn'}"
         case LineBonus():
             return f"{_n(rule.points, 'point')} for every whole piece of {goods or 'anything that may earn'}"
         case CheckBonus():
@@ -173,12 +181,13 @@ def _gift(rule: AnyRule, money: Money) -> str:
             reached = f"when {money(rule.spend_minor)} or more is paid for {goods or 'anything that may earn'}{joined}"
             return f"{_n(rule.points, 'point')} {reached}"
         case NthVisit():
-            return f"{_n(rule.points, 'point')} on every {_nth(rule.n)} visit{f' with {goods}' if goods else ''}"
+            visit = f"visit with {goods}" if goods else "visit"
+            return f"{_n(rule.points, 'point')} on every {_nth(rule.n)} {visit} (a day is one visit)"
     assert_never(rule)
 
 
 def _goods(where: Where) -> str:
-    parts = (("with SKU", where.skus), ("in", where.categories), ("of brand", where.brands))
+    parts = (("of brand", where.brands), ("in", where.categories), ("with SKU", where.skus))
     said = [f"{word} {_either(names)}" for word, names in parts if names]
     return " ".join(["goods", *said]) if said else ""
 
@@ -187,7 +196,7 @@ def _conditions(where: Where, money: Money) -> Iterator[str]:
     if where.outlets:
         yield f"at outlet {_either(where.outlets)}"
     if where.channels:
-        yield f"bought by {_either(where.channels)}"
+        yield f"bought {_either(_CHANNELS[channel] for channel in where.channels)}"
     if where.weekdays:
         yield f"on {_either(_DAYS[day] for day in where.weekdays)}"
     if where.day_parts:
@@ -213,7 +222,7 @@ def _terms(rule: AnyRule) -> Iterator[str]:
     if rule.starts:
         yield f"; from {_instant(rule.starts)}"
     if rule.ends:
-        yield f"; over at {_instant(rule.ends)}"
+        yield f"; until {_instant(rule.ends)}"
     if rule.group:
         yield f"; competes in {rule.group}"
     if rule.priority:
