@@ -17,14 +17,13 @@ How a topology reads::
         await runtime.serve(stream, handle)            # partitions side by side, one batch of each at a time
 
     async def handle(batch: runtime.Batch) -> None:    # knows nothing of Faust: easy to call from a test
-        outbox = app.outbox()
-        changes: dict[bytes, bytes | None] = {}
+        outbox, view = app.outbox(), accounts.view(batch.partition)
         for record in batch.records:                   # Record(key, value, timestamp_ms, headers, offset)
-            state = changes.get(record.key) or accounts.get(batch.partition, record.key)
-            changes[record.key] = ...
-            outbox.add("loy.events", record.key, ..., timestamp_ms=record.timestamp_ms, partition=batch.partition)
-        outbox.write(accounts, batch.partition, changes)   # a value of None deletes
-        await outbox.flush()                           # back only when the broker has everything; then the store is written
+            state = view.get(record.key)               # sees its own puts
+            view.put(record.key, ...)
+            outbox.add("loy.events", record.key, ..., timestamp_ms=record.timestamp_ms)
+        outbox.write(accounts, batch.partition, view.changes)
+        await outbox.flush()                           # back when the broker has everything; then the store is written
 
     runtime.run(app)                                   # until SIGTERM/SIGINT; exit 0
 
@@ -35,13 +34,13 @@ How a topology reads::
   with code 70; a record the handler cannot digest must therefore be dead-lettered by the handler itself.
 * **Order.** Batches of one partition come strictly one after another and without gaps; `serve` interleaves different
   partitions at awaits only.
-* **Tables.** `get`, `get_many` and `items` read one partition of this worker and see what has been flushed; a handler
-  carries its own changes until then, as above. Reading a partition that is not owned raises `NotOwned`. The store is
-  written after the changelog is acknowledged, data and changelog offset in one atomic write, so it is never ahead of
-  the changelog and never behind the offset it claims. `table.on_recovered(fn)` is called (and awaited) with the set of
-  owned partitions after each rebalance, before the first batch. `changelog_topic(group, table)` names the topic that
-  must exist: compacted, with exactly the partitions of the source topics. Several source topics may write a table if
-  they have that same count.
+* **Tables.** `get`, `get_many` and `items` read one partition of this worker and see what has been flushed; a view also
+  sees the changes made through it. `outbox.write` takes any mapping, a value of None deletes. Reading a partition that
+  is not owned raises `NotOwned`. The store is written after the changelog is acknowledged, data and changelog offset in
+  one atomic write, so it is never ahead of the changelog and never behind the offset it claims.
+  `table.on_recovered(fn)` is awaited with the set of owned partitions after each rebalance, before the first batch.
+  `changelog_topic(group, table)` names the topic that must exist: compacted, with exactly the partitions of the source
+  topics. Several source topics may write a table if they have that same count.
 * **Partitioning.** `partition_of(key, count)` is the one function for everybody: murmur2, the same as Java's and
   aiokafka's default.
 * **Outside agents.** `app.timer(seconds)` and `app.task` are Faust's and start after the first recovery; they may read
@@ -55,7 +54,7 @@ from streams.runtime.batches import Batch, Record, batches_of, serve
 from streams.runtime.fatal import Exit
 from streams.runtime.partitioning import partition_of
 from streams.runtime.producing import MAX_RECORD_BYTES, Outbox, RecordTooLarge
-from streams.runtime.tables import NotOwned, PartitionedTable, changelog_topic
+from streams.runtime.tables import NotOwned, PartitionedTable, TableView, changelog_topic
 
 __all__ = [
     "MAX_RECORD_BYTES",
@@ -68,6 +67,7 @@ __all__ = [
     "PartitionedTable",
     "Record",
     "RecordTooLarge",
+    "TableView",
     "app",
     "batches_of",
     "changelog_topic",

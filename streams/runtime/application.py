@@ -108,9 +108,17 @@ class App(faust.App):
 
     def outbox(self) -> Outbox:
         """A new, empty outbox. Only while the app runs."""
+        return Outbox(self._the_post())
+
+    async def partitions(self, topic: str) -> int:
+        """Number of partitions of a topic. Raises KafkaError or TimeoutError when there is no such topic."""
+        async with asyncio.timeout(10.0):
+            return await self._the_post().partitions(topic)
+
+    def _the_post(self) -> Post:
         if self._post is None:
             self._post = Post(self.producer.client, self.config.send_timeout)
-        return Outbox(self._post)
+        return self._post
 
     def lag(self) -> dict[TP, int]:
         """Records not yet finished, per source partition of this worker (as of the last fetch)."""

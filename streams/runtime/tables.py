@@ -8,6 +8,7 @@ its offset; recovery, assignment and standbys stay Faust's.
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.stores.base import Store
 from faust.tables.table import Table
 from faust.types import TP
@@ -25,6 +26,29 @@ class NotOwned(LookupError):  # noqa: N818 - reads as what it says
 def changelog_topic(group: str, table: str) -> str:
     """Name of the topic that backs a table. It must exist, with `cleanup.policy=compact` and the sources' partitions."""
     return f"{group}-{table}-changelog"
+
+
+class TableView:
+    """One partition as a handler sees it: the stored rows under the changes the handler itself has made.
+
+    `read` looks up a stored row; a test may pass `dict.get`.
+    """
+
+    def __init__(self, read: Callable[[bytes], bytes | None]) -> None:
+        self._read = read
+        self.changes: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        """The row, or None."""
+        return self.changes[key] if key in self.changes else self._read(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Change the row."""
+        self.changes[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """Remove the row (a tombstone in the changelog)."""
+        self.changes[key] = None
 
 
 class _TableStore(Store[Any, Any]):
@@ -80,6 +104,11 @@ class PartitionedTable(Table[bytes, bytes]):
         self._require(partition)
         return self.stores.of(partition).get(key)
 
+    def view(self, partition: int) -> TableView:
+        """The partition for one batch: reads through, collects changes for `Outbox.write`. Raises NotOwned."""
+        self._require(partition)
+        return TableView(self.stores.of(partition).get)
+
     def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
         """The rows in the order of `keys`. Raises NotOwned."""
         self._require(partition)
@@ -128,32 +157,33 @@ class PartitionedTable(Table[bytes, bytes]):
         gone = {tp.partition for tp in revoked if tp.topic == changelog}
         self._owned -= gone
         self.stores.close(gone)
-        self._require_changelog()
+        await self._require_changelog()
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         self._owned = frozenset(tp.partition for tp in active_tps)
-        self._require_copartitioned()
+        await self._require_copartitioned()
         for fun in self._on_recovered:
             try:
                 await fun(self._owned)
             except Exception as error:  # noqa: BLE001 - an index that was not rebuilt is a wrong one
                 end_process(Exit.UNEXPECTED, f"table {self.name}: the callback after recovery failed", error=error)
 
-    def _require_changelog(self) -> None:
+    async def _require_changelog(self) -> None:
         """A missing changelog topic is silently left out by Faust's assignor: no recovery, all state lost."""
-        found = self.app.consumer.topic_partitions(self.changelog_topic_name)
+        name = self.changelog_topic_name
+        try:
+            found = await self.app.partitions(name)
+        except (KafkaError, TimeoutError) as error:
+            end_process(Exit.UNEXPECTED, f"topic {name} must exist, with {self.partitions} partitions", error=error)
         if found != self.partitions:
-            end_process(
-                Exit.UNEXPECTED,
-                f"topic {self.changelog_topic_name} must have {self.partitions} partitions, it has {found or 'none'}",
-            )
+            end_process(Exit.UNEXPECTED, f"topic {name} must have {self.partitions} partitions, it has {found}")
 
-    def _require_copartitioned(self) -> None:
+    async def _require_copartitioned(self) -> None:
+        """Faust's assignor keeps topics of the same partition count together: trust, but verify."""
         sources = {
             tp.partition
             for tp in self.app.consumer.assignment()
-            if tp.topic not in self.app.tables.changelog_topics
-            and self.app.consumer.topic_partitions(tp.topic) == self.partitions
+            if tp.topic not in self.app.tables.changelog_topics and await self.app.partitions(tp.topic) == self.partitions
         }
         if sources - self._owned:
             end_process(Exit.UNEXPECTED, f"table {self.name}: sources {sorted(sources)}, table {sorted(self._owned)}")
