@@ -161,9 +161,9 @@ async def _outlet(bootstrap: str) -> AsyncIterator[_Outlet]:
     outlet.check()
 
 
-async def await_registered(bootstrap: str, identifiers: int, *, seconds: float = 60) -> None:
+async def await_registered(bootstrap: str, identifiers: int, *, seconds: float = 60, topic: str = IDENTITIES.name) -> None:
     """Return when `loy.identities` holds that many identifiers beside loyalty ids. Raises NotRegisteredError."""
-    part = TopicPartition(IDENTITIES.name, 0)
+    part = TopicPartition(topic, 0)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
     )

@@ -24,7 +24,7 @@ def checks(days: Days = YEAR, *, clean: bool = False, shift_days: int = 0) -> It
     shift = timedelta(days=shift_days)
     start = days.start
     while start < days.end:
-        stretch = Days(start, min(start + _CHUNK, days.end)).moved(shift)
+        stretch = Days(start, min(start + _CHUNK, days.end))
         for at_ms, key, value in _arrivals(stretch, shift, clean=clean).iter_rows():
             yield Arrival(at_ms, CHECKS.name, key, value)
         start += _CHUNK
@@ -38,7 +38,7 @@ def _arrivals(days: Days, shift: timedelta, *, clean: bool) -> pl.DataFrame:
         lines = lines_sold(Days(days.start - LOOKBACK, days.end), shift, clean=False)
         sales = _sales(lines)
         records = pl.concat([sales, _resends(sales), _returns(lines)])
-    day = local(pl.col("arrives")).dt.date()
+    day = local(pl.col("arrives") - shift).dt.date()
     return (
         records.filter(day.is_between(*days, closed="left"))
         .sort("arrives", "basket_id", maintain_order=True)
@@ -116,9 +116,9 @@ def sale_id() -> pl.Expr:
 
 
 def lines_sold(days: Days, shift: timedelta, *, clean: bool) -> pl.DataFrame:
-    """The lines of the baskets sold on those (shifted) days, by time, with what their receipts share beside them.
+    """The lines of the baskets sold on those days of the data, by time, with what their receipts share beside them.
 
-    `sold` is UTC, `late` how much later the receipt arrives; amounts are cents, `paid` is what the line cost in the end.
+    `sold` is UTC and shifted, `late` how much later the receipt arrives; amounts are cents, `paid` is what a line cost.
     """
     sold = (pl.col("transaction_timestamp") + shift).dt.cast_time_unit("ms").dt.replace_time_zone("UTC")
     offers = cents("retail_disc") + cents("coupon_match_disc")
@@ -126,7 +126,7 @@ def lines_sold(days: Days, shift: timedelta, *, clean: bool) -> pl.DataFrame:
     return (
         transactions()
         .with_columns(sold=sold)
-        .filter(local(pl.col("sold")).dt.date().is_between(*days, closed="left"))
+        .filter(local(pl.col("sold") - shift).dt.date().is_between(*days, closed="left"))
         .join(products(), on="product_id", how="left", maintain_order="left")
         .join(identifiers_read().lazy(), on="household_id", maintain_order="left")
         .with_columns(

@@ -33,15 +33,15 @@ def redemptions(
 
 def _asking(days: Days, shift: timedelta, spend_minor: int, *, clean: bool) -> pl.DataFrame:
     """The baskets of those days before which the household asks for a reward; tills that are offline do not ask."""
-    lines = lines_sold(Days(YEAR.start, days.end).moved(shift), shift, clean=clean)
+    lines = lines_sold(Days(YEAR.start, days.end), shift, clean=clean)
     baskets = lines.group_by("basket_id", maintain_order=True).agg(
         pl.first("household_id", "store_id", "till", "sold", "late", "member"), pl.sum("paid")
     )
     spent = pl.col("paid").cum_sum().shift(2, fill_value=0).over("household_id")
     reached = (spent // spend_minor).alias("reached")
     baskets = baskets.with_columns(reached).filter(pl.col("reached").diff().over("household_id") > 0)
-    day = local(pl.col("sold")).dt.date()
-    return baskets.filter(day.is_between(*days.moved(shift), closed="left"), pl.col("late") == timedelta(0))
+    day = local(pl.col("sold") - shift).dt.date()
+    return baskets.filter(day.is_between(*days, closed="left"), pl.col("late") == timedelta(0))
 
 
 def _requests(asking: pl.DataFrame, kind: str, seconds_before: int, *more: pl.Expr) -> pl.DataFrame:
