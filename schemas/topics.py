@@ -16,7 +16,7 @@ from schemas.redemptions import RedemptionRequest
 from schemas.replies import Reply
 
 DAY_MS = 86_400_000
-RECORD_BYTES_MAX = 500_000  # what intake takes: a receipt of 2,000 lines is a quarter of it
+RECORD_BYTES_MAX = 750_000  # what intake takes: the longest receipt the schema allows, with room for the command around it
 INBOUND_BYTES_MAX = 12_000_000  # what the broker takes, so that an oversized record is kept as a dead letter, not lost
 
 

@@ -13,7 +13,7 @@ from streams.runtime.partitioning import murmur2, partition_of
 from streams.runtime.stores import Change
 from streams.runtime.tables import PartitionedTable
 
-MAX_RECORD_BYTES = 900_000  # key + value; the broker's message.max.bytes is 1,048,588 with its own framing
+MAX_RECORD_BYTES = 1_900_000  # key + value; topics take 2,000,000 with Kafka's framing, unless the catalogue says otherwise
 
 _Row = tuple[bytes | None, bytes | None, int | None, list[tuple[str, bytes]]]
 
@@ -85,11 +85,12 @@ class Outbox:
         timestamp_ms: int,
         headers: Headers = (),
         partition: int | None = None,
+        bytes_max: int = MAX_RECORD_BYTES,
     ) -> None:
         """Write a record with this Kafka timestamp (milliseconds). Without a partition, the key decides; without a key,
-        the value. Raises RecordTooLarge.
+        the value. `bytes_max` is what the topic takes. Raises RecordTooLarge.
         """
-        _require_size(key, value)
+        _require_size(key, value, bytes_max)
         self._records.append((topic, partition, (key, value, timestamp_ms, list(headers))))
 
     def write(self, table: PartitionedTable, partition: int, changes: Mapping[bytes, bytes | None]) -> None:
@@ -133,7 +134,7 @@ def _partition_for(row: _Row, count: int) -> int:
     return partition_of(key, count) if key is not None else (murmur2(value or b"") & 0x7FFFFFFF) % count
 
 
-def _require_size(key: bytes | None, value: bytes | None) -> None:
+def _require_size(key: bytes | None, value: bytes | None, bytes_max: int = MAX_RECORD_BYTES) -> None:
     size = len(key or b"") + len(value or b"")
-    if size > MAX_RECORD_BYTES:
-        raise RecordTooLarge(f"{size} bytes, at most {MAX_RECORD_BYTES} fit into one record")
+    if size > bytes_max:
+        raise RecordTooLarge(f"{size} bytes, at most {bytes_max} fit into one record")
