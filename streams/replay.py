@@ -14,8 +14,9 @@ from typing import Protocol
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
 
-from schemas.topics import IDENTITIES
+from schemas.topics import IDENTITIES, INBOUND_BYTES_MAX
 
 SENT_AT = "sent-at"
 
@@ -126,9 +127,12 @@ class _Outlet:
     async def send(self, arrival: Arrival) -> None:
         self.check()
         headers = [(SENT_AT, str(time.time_ns() // 1_000_000).encode())]
-        taken = await self._producer.send(
-            arrival.topic, arrival.value, key=arrival.key or None, timestamp_ms=arrival.at_ms, headers=headers
-        )
+        try:
+            taken = await self._producer.send(
+                arrival.topic, arrival.value, key=arrival.key or None, timestamp_ms=arrival.at_ms, headers=headers
+            )
+        except KafkaError as failure:
+            raise _not_taken(failure) from failure
         taken.add_done_callback(self._note)
 
     def _note(self, taken: asyncio.Future[object]) -> None:
@@ -137,7 +141,11 @@ class _Outlet:
 
     def check(self) -> None:
         if self._failure is not None:
-            raise SendError(f"Kafka did not take a record: {self._failure}") from self._failure
+            raise _not_taken(self._failure) from self._failure
+
+
+def _not_taken(cause: BaseException) -> SendError:
+    return SendError(f"Kafka did not take a record: {cause!r}")
 
 
 @asynccontextmanager
@@ -150,7 +158,7 @@ async def _outlet(bootstrap: str) -> AsyncIterator[_Outlet]:
         enable_idempotence=True,
         linger_ms=_LINGER_MS,
         max_batch_size=_BATCH_BYTES,
-        max_request_size=2 * _BATCH_BYTES,
+        max_request_size=INBOUND_BYTES_MAX,
     )
     await producer.start()
     outlet = _Outlet(producer)
