@@ -204,6 +204,10 @@ class Books(msgspec.Struct, array_like=True):
     adjusted: int = 0
     debt: int = 0
 
+    def total(self) -> int:
+        """Must be 0."""
+        return sum(getattr(self, book) for book in self.__struct_fields__)
+
 
 class Account(msgspec.Struct, array_like=True):
     """The state of one member, or of one unclaimed receipt. Treat as immutable: change a `draft`."""

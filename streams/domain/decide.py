@@ -45,6 +45,8 @@ class Decision(msgspec.Struct, frozen=True):
     account: Account
     outcome: Outcome
     repeated: bool = False
+    first_origin: str = ""
+    """Of a repeat: the record that was applied."""
 
 
 def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
@@ -54,7 +56,7 @@ def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decis
     if known is not None:
         if known.fingerprint != command.fingerprint:
             return Decision(account, _apart(command, Code.ID_REUSED))
-        return Decision(account, outcome_of(known), repeated=True)
+        return Decision(account, outcome_of(known), repeated=True, first_origin=known.origin)
     if _at(command, now) <= max(now - HORIZON, account.floor) and _ages(command):
         return Decision(account, _apart(command, Code.BEYOND_HORIZON))
     return _decide_new(account, command, plan, now)

@@ -1,0 +1,270 @@
+"""The agents: plain handlers of micro-batches. They parse, ask the pure core, and put everything into one outbox.
+
+Law: a handler returns only after the broker has everything; a record that cannot be taken becomes a dead letter and the line goes
+on; an account is read once and written once per batch.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from prometheus_client import Counter
+
+from schemas.checks import AnyCheck
+from schemas.codec import BadRecord, encode, parse_command, parse_inbound
+from schemas.codes import Code
+from schemas.commands import AnyCommand, AskReceipt
+from schemas.dead_letters import DeadLetter
+from schemas.members import AnyMemberCommand
+from schemas.redemptions import AnyRedemption
+from schemas.topics import (
+    CHECKS,
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    IDENTITIES,
+    MEMBER_COMMANDS,
+    MEMBERS,
+    REDEMPTIONS,
+    REPLIES,
+)
+from streams import metrics
+from streams.domain import render
+from streams.domain.account import Account, pack, unpack
+from streams.domain.decide import Decision, decide
+from streams.domain.intake import Arrived, Intake, Rules, Taken, refusal
+from streams.domain.plan import Plan
+from streams.domain.receipts import second_half
+from streams.reference import Directory
+from streams.runtime import Batch, Outbox, PartitionedTable, Record
+
+SENT_AT = "sent-at"  # a header of the till, wall clock in epoch milliseconds; travels on, so that latency can be measured
+Inbound = AnyCheck | AnyRedemption | AnyMemberCommand
+
+
+class Index(Protocol):
+    """Who wants to know what an account is due for, and how far time has come."""
+
+    def note(self, partition: int, key: bytes, account: Account, now: int) -> None: ...
+
+
+# ---------------------------------------------------------------- intake
+
+
+class IntakeAgent:
+    """One handler for the three doors: parse, cleanse, resolve, and send on as commands."""
+
+    def __init__(self, directory: Directory, rules: Rules, outbox: Callable[[], Outbox]) -> None:
+        self._directory = directory
+        self._intake = Intake(rules, directory)
+        self._outbox = outbox
+
+    async def handle(self, batch: Batch) -> None:
+        """Take one batch of one door's records."""
+        watch = metrics.Stopwatch("intake", [record.timestamp_ms for record in batch.records])
+        outbox = self._outbox()
+        parsed = [self._parse(batch, record, outbox) for record in batch.records]
+        if any(value is not None and self._is_stranger(value) for value in parsed):
+            await self._directory.identities.catch_up()  # registered a moment ago, perhaps by another worker
+        for record, value in zip(batch.records, parsed, strict=True):
+            if value is not None:
+                self._take(batch, record, value, outbox)
+        await outbox.flush()
+        watch.stop()
+
+    def _parse(self, batch: Batch, record: Record, outbox: Outbox) -> Inbound | None:
+        try:
+            return parse_inbound(batch.topic, record.value)
+        except BadRecord as problem:
+            _bury(outbox, batch, record, problem)
+            return None
+
+    def _is_stranger(self, value: Inbound) -> bool:
+        identifier = getattr(value, "member", None)
+        return identifier is not None and self._intake.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
+
+    def _take(self, batch: Batch, record: Record, value: Inbound, outbox: Outbox) -> None:
+        arrived = Arrived(_origin(batch, record), (record.key or b"").decode(errors="replace"), record.timestamp_ms // 1000)
+        try:
+            taken = self._door(batch.topic)(value, arrived)
+        except BadRecord as problem:
+            outlet, reply = refusal(value, problem, arrived)
+            _reply(outbox, outlet, reply, arrived.origin, "refused", record)
+            _bury(outbox, batch, record, problem)
+        else:
+            self._send(taken, arrived, record, outbox)
+
+    def _door(self, topic: str) -> Callable[[Any, Arrived], Taken]:
+        doors: dict[str, Callable[[Any, Arrived], Taken]] = {
+            CHECKS.name: self._intake.check,
+            REDEMPTIONS.name: self._intake.redemption,
+            MEMBER_COMMANDS.name: self._intake.member,
+        }
+        return doors[topic]
+
+    def _send(self, taken: Taken, arrived: Arrived, record: Record, outbox: Outbox) -> None:
+        now = record.timestamp_ms
+        for key, identity in taken.identities:
+            outbox.add(IDENTITIES.name, key.encode(), encode(identity) if identity else None, timestamp_ms=now)
+            self._directory.identities.put(key, identity)
+        if taken.member is not None:
+            loyalty_id, member = taken.member
+            outbox.add(MEMBERS.name, loyalty_id.encode(), encode(member) if member else None, timestamp_ms=now)
+        for command in taken.commands:
+            send_command(outbox, command, record)
+        if taken.reply is not None:
+            _reply(outbox, *taken.reply, arrived.origin, "applied", record)
+
+
+def send_command(outbox: Outbox, command: AnyCommand, cause: Record) -> None:
+    """Append a command to the log of record, at the Kafka time of what caused it."""
+    outbox.add(
+        COMMANDS.name,
+        command.account.encode(),
+        encode(command),
+        timestamp_ms=cause.timestamp_ms,
+        headers=_passed_on(cause),
+        bytes_max=COMMANDS.bytes_max - 100_000,
+    )
+
+
+# ---------------------------------------------------------------- ledger
+
+
+class LedgerAgent:
+    """The one writer of accounts: decides the commands of a partition in order, and prints what comes of them."""
+
+    def __init__(self, directory: Directory, accounts: PartitionedTable, outbox: Callable[[], Outbox], index: Index) -> None:
+        self._directory = directory
+        self._accounts = accounts
+        self._outbox = outbox
+        self._index = index
+
+    async def handle(self, batch: Batch) -> None:
+        """Decide one batch of one partition's commands."""
+        watch = metrics.Stopwatch("ledger", [record.timestamp_ms for record in batch.records])
+        outbox, view = self._outbox(), self._accounts.view(batch.partition)
+        touched: dict[bytes, Account] = {}
+        for record in batch.records:
+            key = record.key or b""
+            account = touched.get(key) or unpack(view.get(key), key.decode())
+            touched[key] = await self._decide(batch, record, account, outbox)
+        outbox.write(self._accounts, batch.partition, {key: _stored(account) for key, account in touched.items()})
+        await outbox.flush()
+        now = max(record.timestamp_ms for record in batch.records) // 1000
+        for key, account in touched.items():
+            self._index.note(batch.partition, key, account, now)
+        watch.stop()
+
+    async def _decide(self, batch: Batch, record: Record, account: Account, outbox: Outbox) -> Account:
+        command = parse_command(record.value or b"")
+        plan = await self._directory.plan(command.program)
+        decision = decide(account, command, plan, record.timestamp_ms // 1000)
+        printed = render.events(command, decision.outcome, plan)
+        if any(len(event) > EVENTS.bytes_max - 100_000 for event in printed):
+            _bury(outbox, batch, record, BadRecord(Code.TOO_LARGE, "its events would not fit into a record"))
+            return account
+        self._print(batch, record, command, decision, plan, printed, outbox)
+        return decision.account
+
+    def _print(  # noqa: PLR0917  # everything there is to know about one command
+        self,
+        batch: Batch,
+        record: Record,
+        command: AnyCommand,
+        decision: Decision,
+        plan: Plan,
+        printed: list[bytes],
+        outbox: Outbox,
+    ) -> None:
+        headers, outcome = _passed_on(record), decision.outcome
+        for event in printed:
+            outbox.add(
+                EVENTS.name,
+                record.key,
+                event,
+                timestamp_ms=record.timestamp_ms,
+                headers=headers,
+                partition=batch.partition,
+            )
+        verdict = _verdict(command, decision)
+        answer = render.reply(command, outcome, plan)
+        if answer is not None:
+            _reply(outbox, *answer, command.origin, verdict, record)
+        if outcome.follow and isinstance(command, AskReceipt):
+            send_command(outbox, second_half(command, outcome.follow), record)
+        if outcome.code is Code.BEYOND_HORIZON:
+            _bury(outbox, batch, record, BadRecord(outcome.code, outcome.code.meaning))
+        _count(command, decision, verdict)
+
+
+def _verdict(command: AnyCommand, decision: Decision) -> str:
+    """What became of this very record: a redelivery of the record that was applied is still `applied`."""
+    outcome = decision.outcome
+    if decision.repeated and decision.first_origin != command.origin:
+        return "repeated"
+    return "applied" if outcome.status == "accepted" else outcome.status
+
+
+def _count(command: AnyCommand, decision: Decision, verdict: str) -> None:
+    metrics.OUTCOMES.labels(command.type, "repeated" if decision.repeated else verdict).inc()
+    if decision.outcome.code is not Code.OK:
+        metrics.REFUSALS.labels(decision.outcome.code).inc()
+    if decision.repeated:
+        return
+    for fact in decision.outcome.facts:
+        metrics.EVENTS.labels(fact.type).inc()
+        for move in fact.moves:
+            _points(move.target).inc(move.points)
+    balance = decision.outcome.balance
+    if balance is not None and decision.account.books.total() != 0:
+        metrics.IMBALANCE.inc()
+
+
+def _points(book: str) -> Counter:
+    return metrics.POINTS.labels(book)
+
+
+def _stored(account: Account) -> bytes | None:
+    """None for the account of a receipt that is forgotten: its row goes."""
+    return None if account.status == "new" and not account.applied else pack(account)
+
+
+# ---------------------------------------------------------------- what both write
+
+
+def _origin(batch: Batch, record: Record) -> str:
+    return f"{batch.topic}/{batch.partition}/{record.offset}"
+
+
+def _passed_on(record: Record) -> tuple[tuple[str, bytes], ...]:
+    return tuple((name, value) for name, value in record.headers if name == SENT_AT)
+
+
+def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str, record: Record) -> None:
+    headers = (("origin", origin.encode()), ("outcome", outcome.encode()), *_passed_on(record))
+    outbox.add(REPLIES.name, outlet.encode(), reply, timestamp_ms=record.timestamp_ms, headers=headers)
+
+
+def _bury(outbox: Outbox, batch: Batch, record: Record, problem: BadRecord) -> None:
+    """Keep a record that cannot be taken: its own bytes, with reason and origin in headers."""
+    letter = DeadLetter.model_validate(
+        {
+            "code": problem.code,
+            "reason": problem.reason[:2000],
+            "origin": _origin(batch, record),
+            "stage": batch.topic,
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.timestamp_ms / 1000)),
+        },
+        strict=False,
+    )
+    headers = (*letter.headers(), *_passed_on(record))
+    outbox.add(
+        DEAD_LETTERS.name,
+        record.key,
+        record.value,
+        timestamp_ms=record.timestamp_ms,
+        headers=headers,
+        bytes_max=DEAD_LETTERS.bytes_max - 100_000,
+    )
+    metrics.DEAD_LETTERS.labels(batch.topic, problem.code).inc()

@@ -1,0 +1,105 @@
+"""The clock: finds accounts with something due and emits a tick for each. It writes no account; the ledger settles.
+
+Law: a tick's id derives from the account and the due time, so one more of the same is a repeat. What "now" is, is a setting: the
+wall in live operation, the latest time seen in the partition when history is replayed.
+"""
+
+import heapq
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from schemas.commands import Tick
+from streams import metrics
+from streams.agents import send_command
+from streams.domain.account import Account, due_of
+from streams.reference import Directory
+from streams.runtime import Outbox, PartitionedTable, Record
+
+TICKS_MAX = 500  # of one partition in one look: a midnight storm is spread, so that checks are not held up
+
+
+class DueIndex:
+    """When each account of the owned partitions is due. Kept in memory, rebuilt from the table after each recovery."""
+
+    def __init__(self, accounts: PartitionedTable) -> None:
+        self._accounts = accounts
+        self._due: dict[int, dict[bytes, tuple[int, str]]] = {}
+        self._heaps: dict[int, list[tuple[int, bytes]]] = {}
+        self._time: dict[int, int] = {}
+
+    async def rebuild(self, owned: frozenset[int]) -> None:
+        """Forget the partitions that are gone, read those that are new."""
+        for partition in set(self._due) - owned:
+            del self._due[partition], self._heaps[partition]
+        for partition in owned - set(self._due):
+            rows = ((key, due_of(stored)) for key, stored in self._accounts.items(partition))
+            self._due[partition] = {key: (due.next_due, due.program) for key, due in rows if due.next_due}
+            self._heaps[partition] = [(due, key) for key, (due, _) in self._due[partition].items()]
+            heapq.heapify(self._heaps[partition])
+
+    def note(self, partition: int, key: bytes, account: Account, now: int) -> None:
+        """The ledger has written this account."""
+        self._time[partition] = max(now, self._time.get(partition, 0))
+        dues = self._due.setdefault(partition, {})
+        if not account.next_due:
+            dues.pop(key, None)
+        elif dues.get(key, (0, ""))[0] != account.next_due:
+            dues[key] = (account.next_due, account.program)
+            heapq.heappush(self._heaps.setdefault(partition, []), (account.next_due, key))
+
+    def stream_time(self, partition: int) -> int:
+        """The latest command time seen in the partition, epoch seconds."""
+        return self._time.get(partition, 0)
+
+    def take(self, partition: int, now: int, most: int) -> list[tuple[bytes, int, str]]:
+        """Accounts due by `now`, the longest due first: (key, due, program). Each due time is taken once."""
+        heap, dues = self._heaps.get(partition, []), self._due.get(partition, {})
+        taken: list[tuple[bytes, int, str]] = []
+        while heap and heap[0][0] <= now and len(taken) < most:
+            due, key = heapq.heappop(heap)
+            known = dues.get(key)
+            if known is not None and known[0] == due:
+                taken.append((key, due, known[1]))
+        return taken
+
+    def __len__(self) -> int:
+        return sum(map(len, self._due.values()))
+
+
+class Clock:
+    """Emits ticks for what is due in the owned partitions."""
+
+    def __init__(
+        self,
+        index: DueIndex,
+        directory: Directory,
+        outbox: Callable[[], Outbox],
+        *,
+        mode: Literal["wall", "stream", "off"],
+        default_program: str,
+    ) -> None:
+        self._index = index
+        self._directory = directory
+        self._outbox = outbox
+        self._mode = mode
+        self._default_program = default_program
+
+    async def look(self, owned: frozenset[int]) -> None:
+        """One look at every partition."""
+        metrics.DUE.set(len(self._index))
+        if self._mode == "off":
+            return
+        outbox = self._outbox()
+        for partition in owned:
+            now = int(time.time()) if self._mode == "wall" else self._index.stream_time(partition)
+            for key, due, program in self._index.take(partition, now, TICKS_MAX):
+                self._tick(outbox, key.decode(), due, program or self._default_program, now)
+        await outbox.flush()
+
+    def _tick(self, outbox: Outbox, account: str, due: int, program: str, now: int) -> None:
+        plan = self._directory.version(program, due)
+        if plan is not None:
+            tick = Tick(type="tick", id=f"tick:{account}:{due}", account=account, program=plan.key)
+            send_command(outbox, tick, Record(account.encode(), None, now * 1000, (), 0))
+            metrics.TICKS.inc()

@@ -1,0 +1,84 @@
+"""Every Prometheus instrument of the processor, in one place. Base units, bounded labels, never a member or a receipt.
+
+Wrappers for the seams live here too, so that nothing inside the core measures.
+"""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
+
+REGISTRY = CollectorRegistry()
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60)
+
+OUTCOMES = Counter(
+    "loy_outcomes_total",
+    "Commands decided, by type and outcome (applied, repeated, refused, parked).",
+    ("type", "outcome"),
+    registry=REGISTRY,
+)
+REFUSALS = Counter("loy_refusals_total", "Answers other than OK, by stable code.", ("code",), registry=REGISTRY)
+DEAD_LETTERS = Counter(
+    "loy_dead_letters_total", "Records kept as dead letters, by topic and stable code.", ("topic", "code"), registry=REGISTRY
+)
+EVENTS = Counter("loy_events_total", "LOY_* events written, by type.", ("type",), registry=REGISTRY)
+POINTS = Counter(
+    "loy_points_total",
+    "Points moved into each book (pending, available, used, expired, reversed, ...).",
+    ("book",),
+    registry=REGISTRY,
+)
+IMBALANCE = Gauge("loy_ledger_imbalance", "Accounts whose books do not add up. Must be 0.", registry=REGISTRY)
+LATENCY = Histogram(
+    "loy_check_seconds",
+    "From the record's Kafka timestamp to its events and reply being acknowledged.",
+    ("stage",),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+BATCH_SECONDS = Histogram(
+    "loy_batch_seconds",
+    "Time to handle one micro-batch, acknowledgement included.",
+    ("stage",),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+BATCH_RECORDS = Histogram(
+    "loy_batch_records", "Records of a micro-batch.", ("stage",), buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500), registry=REGISTRY
+)
+LAG = Gauge("loy_lag_records", "Records not yet finished.", ("topic", "partition"), registry=REGISTRY)
+TICKS = Counter("loy_ticks_total", "Commands emitted by the clock.", registry=REGISTRY)
+DUE = Gauge("loy_due_accounts", "Accounts whose due time the clock watches.", registry=REGISTRY)
+BUILD = Info("loy_build", "Version of the code.", registry=REGISTRY)
+
+
+def serve(host: str, port: int, version: str) -> int:
+    """Serve /metrics in a thread of its own. Answers the port taken."""
+    BUILD.info({"version": version})
+    server, _ = start_http_server(port, addr=host, registry=REGISTRY)
+    return int(server.server_port)
+
+
+class Stopwatch:
+    """Measures one batch of a stage: how long it took, and how old its records were when it was done."""
+
+    def __init__(self, stage: str, timestamps_ms: list[int]) -> None:
+        self._stage = stage
+        self._timestamps_ms = timestamps_ms
+        self._start = time.perf_counter()
+
+    def stop(self) -> None:
+        """The batch is acknowledged."""
+        BATCH_SECONDS.labels(self._stage).observe(time.perf_counter() - self._start)
+        BATCH_RECORDS.labels(self._stage).observe(len(self._timestamps_ms))
+        now_ms = time.time() * 1000
+        latency = LATENCY.labels(self._stage)
+        for timestamp_ms in self._timestamps_ms:
+            latency.observe(max(0.0, (now_ms - timestamp_ms) / 1000))
+
+
+def note_lag(lags: dict[tuple[str, int], int]) -> None:
+    """The lag of the partitions this worker has now; series of lost partitions disappear."""
+    LAG.clear()
+    for (topic, partition), records in lags.items():
+        LAG.labels(topic, str(partition)).set(records)

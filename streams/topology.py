@@ -1,0 +1,56 @@
+"""The whole flow on one page: which agent reads what, which table it writes, what runs beside it.
+
+pos.checks ──────┐
+pos.redemptions ─┼─> intake ──> loy.commands ──> ledger ──┬──> loy.events ──> sinks
+crm.members ─────┘      │             ▲                   ├──> pos.replies
+                        │             └──── clock ◄───────┴──> accounts (table, changelog)
+                        └──> loy.members, loy.identities, loy.dead-letters
+"""
+
+from typing import Any
+
+from schemas.topics import CHECKS, COMMANDS, MEMBER_COMMANDS, REDEMPTIONS
+from streams import metrics, runtime
+from streams.agents import IntakeAgent, LedgerAgent
+from streams.clock import Clock, DueIndex
+from streams.domain.intake import Rules
+from streams.reference import Directory
+from streams.settings import Settings
+
+ACCOUNTS = "accounts"
+
+
+def build(app: runtime.App, settings: Settings) -> None:
+    """Declare tables, agents and timers on the app."""
+    directory = Directory(settings.kafka_bootstrap)
+    accounts = app.table(ACCOUNTS, partitions=settings.partitions)
+    index = DueIndex(accounts)
+    rules = Rules(settings.identity_key.get_secret_value().encode(), settings.region, settings.program)
+    intake = IntakeAgent(directory, rules, app.outbox)
+    ledger = LedgerAgent(directory, accounts, app.outbox, index)
+    clock = Clock(index, directory, app.outbox, mode=settings.clock, default_program=settings.program)
+
+    @accounts.on_recovered
+    async def prepare(owned: frozenset[int]) -> None:
+        await directory.start()
+        await index.rebuild(owned)
+
+    for door in (CHECKS, REDEMPTIONS, MEMBER_COMMANDS):
+        _serve(app, door.name, f"intake-{door.name}", intake)
+    _serve(app, COMMANDS.name, "ledger", ledger)
+
+    async def look() -> None:
+        await clock.look(accounts.owned)
+        metrics.note_lag({(tp.topic, tp.partition): lag for tp, lag in app.lag().items()})
+
+    async def close(*_: Any, **__: Any) -> None:
+        await directory.stop()
+
+    app.timer(settings.clock_seconds, name="clock")(look)
+    app.on_before_shutdown.connect(close)
+
+
+def _serve(app: runtime.App, topic: str, name: str, agent: IntakeAgent | LedgerAgent) -> None:
+    @app.agent(topic, name=name)
+    async def serve(stream: Any) -> None:
+        await runtime.serve(stream, agent.handle)
