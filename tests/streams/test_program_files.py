@@ -1,4 +1,5 @@
 import json
+import re
 import textwrap
 from datetime import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.program import AnyExpiry, AnyRule, AnySignal, Program, Where
+from streams.domain.expression import VARIABLES, compile_expression
 from streams.program_files import SHIPPED, ProgramFileError, load_program, read_program
 
 HEAD = """\
@@ -221,3 +223,39 @@ def test_any_bytes_are_refused_in_words(content: bytes, name: str) -> None:
     ["program", "version", "earning", "rules", "kind", "tiers", "levels", "where", "when", "multiplier"]) | st.text(max_size=5), v), max_leaves=12))  # fmt: skip
 def test_any_data_is_refused_in_words(data: Any) -> None:
     problems_of(json.dumps(data), "x.json")
+
+
+GUIDE = (Path(__file__).parents[2] / "docs" / "programs.md").read_text()
+
+
+def test_the_guide_walks_through_programs_that_load() -> None:
+    parts = [part.split("```")[0] for part in GUIDE.split("```yaml\n")[1:]]
+    assert len(parts) > 5
+    for part in parts:
+        program = read_program((part if part.startswith("program:") else HEAD + part).encode(), "guide.yaml")
+        assert program.tiers.levels[0].name == "Member"
+    walked = "".join(part for part in parts if "rules:" not in part)
+    assert read_program(walked.encode(), "guide.yaml") == load_program(SHIPPED / "first.yaml")
+
+
+def words_of_the_model() -> set[str]:
+    """Every field, and every kind and mode, that a program file can hold."""
+    schema = Program.model_json_schema()
+    nodes = [schema, *schema["$defs"].values()]
+    fields = {name for node in nodes for name in node.get("properties", {})}
+    values = {value for node in nodes for field in node.get("properties", {}).values() for value in field.get("enum", [])}
+    kinds = {field["const"] for node in nodes for field in node.get("properties", {}).values() if "const" in field}
+    return fields | values | kinds
+
+
+def test_the_guide_names_every_field_kind_and_choice() -> None:
+    missing = {word for word in words_of_the_model() if not re.search(rf"\b{word}\b", GUIDE)}
+    assert missing == set()
+
+
+def test_D01_the_guide_lists_every_name_of_the_rule_language_and_its_examples_compile() -> None:
+    language = GUIDE.split("## The rule language")[1].split("## points")[0]
+    for name, variable in VARIABLES.items():
+        assert f"| `{name}` | {variable.type} |" in language
+    for example in language.split("```text\n")[1].split("```")[0].splitlines():
+        compile_expression(example)
