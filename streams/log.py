@@ -15,6 +15,25 @@ FETCH_BYTES_ALL = 48_000_000
 WAIT_MS = 1000
 
 
+class Origin(NamedTuple):
+    """Which record is meant: how replies, commands and dead letters name one."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    @classmethod
+    def parse(cls, text: str | None) -> "Origin | None":
+        """topic/partition/offset; None when it is not that."""
+        match (text or "").split("/"):
+            case [topic, partition, offset] if partition.isdecimal() and offset.isdecimal():
+                return cls(topic, int(partition), int(offset))
+        return None
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
 class Record(msgspec.Struct, frozen=True, gc=False):
     """One record as it lies in the log. `timestamp_ms` counts from 1970 UTC; a None value is a tombstone."""
 
@@ -28,7 +47,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def origin(self) -> str:
-        """`topic/partition/offset`: how replies, commands and dead letters name a record."""
+        """topic/partition/offset"""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     def header(self, name: str) -> str | None:

@@ -17,7 +17,7 @@ from streams.proof.outcomes import CommandHead, digest
 
 RECEIPT_PREFIX = "receipt:"  # the account of a check without a member (schemas.commands.AccountKey)
 _BOOKS: tuple[Book, ...] = get_args(Book)
-_OWNED = frozenset({"available", "pending", "held", "reserved"})  # points in these are the member's and belong to a lot
+_OWNED = ("available", "pending", "held", "reserved")  # points in these are the member's and belong to a lot
 _SOURCES = frozenset({"issued", "debt"})  # points only ever come out of these: they stand below zero
 _SIGNED = frozenset({"adjusted"})
 
@@ -38,7 +38,8 @@ class _Account:
 
     def __init__(self) -> None:
         self.books: dict[str, int] = dict.fromkeys(_BOOKS, 0)
-        self.lots: dict[tuple[int, str], int] = {}
+        self.lots: dict[int, int] = {}
+        """Points by lot and book, those at zero left out."""
         self.sequence = 0
         self.group = ""
         self.balance: dict[str, int] = dict.fromkeys(BALANCE_FIGURES, 0)
@@ -55,16 +56,17 @@ class _Account:
 
     def _move(self, lot: int, book: str, points: int) -> None:
         if book in _OWNED:
-            left = self.lots.pop((lot, book), 0) + points
+            place = _place_of(lot, book)
+            left = self.lots.pop(place, 0) + points
             if left:
-                self.lots[lot, book] = left
+                self.lots[place] = left
 
     def _below_zero(self, postings: tuple[Posting, ...]) -> str | None:
         for book, points in self.books.items():
             if (points > 0 if book in _SOURCES else points < 0) and book not in _SIGNED:
                 return f"book {book} stands at {points}"
         for posting in postings:
-            left = self.lots.get((posting.lot, posting.source), 0)
+            left = self.lots.get(_place_of(posting.lot, posting.source), 0) if posting.source in _OWNED else 0
             if left < 0:
                 return f"lot {posting.lot} has {left} points {posting.source}"
         return None
@@ -154,6 +156,10 @@ class History:
         self._figures.points.clear()
         for account in self._accounts.values():
             self._figures.points.update(account.balance)
+
+
+def _place_of(lot: int, book: str) -> int:
+    return lot * len(_OWNED) + _OWNED.index(book)
 
 
 def _cause(account: str, command_id: str) -> int:

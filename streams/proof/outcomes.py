@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
 from schemas.replies import Reply
-from streams.log import Record
+from streams.log import Origin, Record
 from streams.proof.figures import Figures, Law, Violation
 
 # What a record at a door may have got. An answer is what the header says and what the body says; these go together.
@@ -46,25 +46,6 @@ class CommandHead(msgspec.Struct):
 
 
 _command_head = msgspec.json.Decoder(CommandHead)
-
-
-class Origin(NamedTuple):
-    """Which record is meant."""
-
-    topic: str
-    partition: int
-    offset: int
-
-    @classmethod
-    def parse(cls, text: str | None) -> "Origin | None":
-        """topic/partition/offset; None when it is not that."""
-        match (text or "").split("/"):
-            case [topic, partition, offset] if partition.isdecimal() and offset.isdecimal():
-                return cls(topic, int(partition), int(offset))
-        return None
-
-    def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 class _Door:

@@ -6,13 +6,14 @@ Law of feeding: each topic in log order; doors before replies and dead letters, 
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from schemas.topics import CHECKS, COMMANDS, DEAD_LETTERS, EVENTS, MEMBER_COMMANDS, REDEMPTIONS, REPLIES
+from schemas.codec import INBOUND
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.log import Record
 from streams.proof.figures import Figures, Violation
 from streams.proof.history import History
 from streams.proof.outcomes import Outcomes, read_command
 
-DOORS = (CHECKS.name, REDEMPTIONS.name, MEMBER_COMMANDS.name)
+DOORS = tuple(INBOUND)
 
 
 class Proof:

@@ -1,0 +1,266 @@
+"""`loy dead-letters list | show | replay`: what could not be taken, why, and how it is sent again.
+
+Law: a dead letter is sent again with its own bytes, key, time and partition, once; the header `replayed-from` on the new record
+is the only memory of that, so it lasts as long as the door keeps its records.
+"""
+
+import asyncio
+from codecs import getincrementaldecoder
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from heapq import heappush, heappushpop
+
+from aiokafka import AIOKafkaProducer
+from pydantic import ValidationError
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from schemas.codec import INBOUND, BadRecord, parse_inbound
+from schemas.codes import Code
+from schemas.dead_letters import DeadLetter
+from schemas.topics import DEAD_LETTERS, INBOUND_BYTES_MAX
+from streams.log import Log, Origin, Record, open_log
+
+REPLAYED_FROM = "replayed-from"
+DOORS = tuple(INBOUND)
+SHOWN_BYTES = 4_000
+_IN_FLIGHT = 200
+
+
+class UnknownDeadLetterError(LookupError):
+    """There is no dead letter of that origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One record that could not be taken: whole, with the reason."""
+
+    letter: DeadLetter
+    record: Record
+
+    @property
+    def origin(self) -> Origin:
+        """Where it came in. The contract makes sure that it parses."""
+        origin = Origin.parse(self.letter.origin)
+        assert origin is not None, self.letter.origin  # noqa: S101
+        return origin
+
+    def verdict(self) -> str:
+        """What intake's reader says to the bytes today: the reason with its path, or that it would be taken."""
+        if self.origin.topic not in DOORS:
+            return "not from a till: this is judged by the sink that kept it"
+        try:
+            parse_inbound(self.origin.topic, self.record.value)
+        except BadRecord as bad:
+            return f"{bad.code}: {bad.reason}"
+        return "well formed: what it says was refused, or is taken today"
+
+    def render(self) -> RenderableType:
+        """For a terminal: why, whence, and what. Shows the value, which may hold personal data."""
+        table = Table("", "", show_header=False, box=None)
+        for name, value in self.letter.model_dump(mode="json").items():
+            table.add_row(name, escape(str(value)))
+        table.add_row("meaning", self.letter.code.meaning)
+        table.add_row("read today", escape(self.verdict()))
+        table.add_row("kept as", self.record.origin)
+        table.add_row("key", escape(_text(self.record.key)))
+        for name, raw in self.record.headers:
+            if name not in DeadLetter.model_fields:
+                table.add_row(f"header {escape(name)}", escape(_text(raw)))
+        size = 0 if self.record.value is None else len(self.record.value)
+        return Group(table, Text(f"value ({size:,} bytes):", style="dim"), Text(_text(self.record.value)))
+
+
+def _text(raw: bytes | None) -> str:
+    """As UTF-8 when it is that and printable, else a hex dump; the beginning of it when it is long."""
+    if raw is None:
+        return "(none)"
+    shown, more = raw[:SHOWN_BYTES], len(raw) - SHOWN_BYTES
+    try:
+        # Incremental: a character cut in two by the limit is not the record's fault.
+        text = getincrementaldecoder("utf-8")().decode(shown, final=more <= 0)
+    except UnicodeDecodeError:
+        text = "\0"
+    readable = all(char.isprintable() or char in "\n\r\t" for char in text)
+    return (text if readable else _hex(shown)) + (f"\n... {more:,} more bytes" if more > 0 else "")
+
+
+def _hex(raw: bytes) -> str:
+    rows = (raw[start : start + 16] for start in range(0, len(raw), 16))
+    return "\n".join(
+        f"{n * 16:08x}  {row.hex(' '):<47}  {''.join(chr(b) if 32 <= b < 127 else '.' for b in row)}"
+        for n, row in enumerate(rows)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The newest dead letters, and how many there are of each code."""
+
+    newest: tuple[Kept, ...]
+    codes: Counter[str]
+    unreadable: int
+    """Records on the topic that are no dead letters of ours."""
+
+    def render(self) -> RenderableType:
+        """For a terminal."""
+        table = Table("when", "code", "origin", "stage", "reason", title="Dead letters, newest first")
+        for kept in self.newest:
+            letter = kept.letter
+            when = f"{letter.at:%Y-%m-%d %H:%M:%S%z}"
+            table.add_row(when, letter.code, letter.origin, escape(letter.stage), escape(letter.reason))
+        counts = ", ".join(f"{code} {count:,}" for code, count in self.codes.most_common()) or "none"
+        summary = [Text(f"By code: {counts}")]
+        if self.unreadable:
+            summary.append(Text(f"{self.unreadable:,} records are no dead letters of ours", style="yellow"))
+        return Group(table, *summary)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay did. Counts of dead letters."""
+
+    sent: tuple[str, ...]
+    """Their origins."""
+    already: int
+    """Sent again before."""
+    elsewhere: int
+    """Kept by a sink: its own replay sends them, never this one, which would write the log of record twice."""
+
+    def render(self) -> RenderableType:
+        """For a terminal."""
+        text = f"{len(self.sent):,} sent again, {self.already:,} had been before"
+        return Text(
+            text + (f", {self.elsewhere:,} belong to a sink (loy sink NAME --replay-dead-letters)" if self.elsewhere else "")
+        )
+
+
+async def newest(bootstrap: str, count: int = 20, *, code: Code | None = None) -> Listing:
+    """The newest `count` dead letters, by the time they were put aside; only those of `code` when given. Codes count all."""
+    heap: list[tuple[float, int, int, Kept]] = []
+    codes: Counter[str] = Counter()
+    unreadable = 0
+    async with open_log(bootstrap) as log:
+        async for kept in _letters(log):
+            if kept is None:
+                unreadable += 1
+                continue
+            codes[kept.letter.code] += 1
+            if count and (code is None or kept.letter.code == code):
+                entry = (kept.letter.at.timestamp(), kept.record.partition, kept.record.offset, kept)
+                heappush(heap, entry) if len(heap) < count else heappushpop(heap, entry)
+    return Listing(tuple(entry[3] for entry in sorted(heap, reverse=True)), codes, unreadable)
+
+
+async def show(bootstrap: str, origin: str) -> Kept:
+    """The dead letter of a record, named topic/partition/offset. Raises UnknownDeadLetterError."""
+    async with open_log(bootstrap) as log:
+        async for kept in _letters(log):
+            if kept and kept.letter.origin == origin:
+                return kept
+    raise UnknownDeadLetterError(f"There is no dead letter of {origin}.")
+
+
+async def replay(
+    bootstrap: str, *, origins: Iterable[str] = (), code: Code | None = None, everything: bool = False, again: bool = False
+) -> Replayed:
+    """Send dead letters to their doors again: those of `origins`, those of `code`, or everything.
+
+    What was sent again before is left out, unless `again`. Raises UnknownDeadLetterError when an origin has no dead letter,
+    ValueError when nothing is asked for, KafkaError when the broker does not take a record (what was sent stays sent).
+    """
+    wanted = set(origins)
+    if not (wanted or code or everything):
+        raise ValueError("say which: origins, a code, or everything")
+    async with open_log(bootstrap) as log, _producer(bootstrap) as producer:
+        done = set() if again else await _replayed(log)
+        run = _Replay(producer, done)
+        async for kept in _letters(log):
+            if kept and (everything or kept.letter.code == code or kept.letter.origin in wanted):
+                wanted.discard(kept.letter.origin)
+                await run.take(kept)
+        await run.finish()
+    if wanted:
+        raise UnknownDeadLetterError(f"There is no dead letter of {', '.join(sorted(wanted))}.")
+    return Replayed(tuple(run.sent), run.already, run.elsewhere)
+
+
+def _producer(bootstrap: str) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id="loy-dead-letters",
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=INBOUND_BYTES_MAX + 1_000_000,
+    )
+
+
+class _Replay:
+    """One run: each origin once, and not too many in flight."""
+
+    def __init__(self, producer: AIOKafkaProducer, done: set[str]) -> None:
+        self._producer = producer
+        self._done = done
+        self._here: set[str] = set()
+        self._flying: list[asyncio.Future[object]] = []
+        self.sent: list[str] = []
+        self.already = 0
+        self.elsewhere = 0
+
+    async def take(self, kept: Kept) -> None:
+        """Send it, unless that was done or is not ours to do."""
+        origin = kept.letter.origin
+        if origin in self._here:
+            return  # put aside twice after a crash
+        self._here.add(origin)
+        if kept.origin.topic not in DOORS:
+            self.elsewhere += 1
+        elif origin in self._done:
+            self.already += 1
+        else:
+            await self._send(kept)
+            self.sent.append(origin)
+
+    async def _send(self, kept: Kept) -> None:
+        record = kept.record
+        others = [(name, raw) for name, raw in record.headers if name not in DeadLetter.model_fields and name != REPLAYED_FROM]
+        self._flying.append(
+            await self._producer.send(
+                kept.origin.topic,
+                record.value,
+                record.key if record.value is not None else record.key or b"",  # the client refuses to send two nulls
+                kept.origin.partition,
+                record.timestamp_ms,
+                [*others, (REPLAYED_FROM, kept.letter.origin.encode())],
+            )
+        )
+        if len(self._flying) >= _IN_FLIGHT:
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Wait until the broker has everything. Raises KafkaError when it refuses one."""
+        await asyncio.gather(*self._flying)
+        self._flying = []
+
+
+async def _replayed(log: Log) -> set[str]:
+    """The origins that the doors' records name as replayed."""
+    found = set()
+    async for batch in log.read(await log.spans(*DOORS)):
+        for record in batch:
+            if record.headers and (origin := record.header(REPLAYED_FROM)):
+                found.add(origin)
+    return found
+
+
+async def _letters(log: Log) -> AsyncIterator[Kept | None]:
+    """All dead letters in order of each partition; None for a record that is none of ours."""
+    async for batch in log.read(await log.spans(DEAD_LETTERS.name)):
+        for record in batch:
+            try:
+                yield Kept(DeadLetter.from_headers(record.headers), record)
+            except (ValidationError, UnicodeDecodeError):
+                yield None
