@@ -1,5 +1,6 @@
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -114,7 +115,7 @@ PLACES = one_of_each(GROCER)
 @pytest.mark.parametrize(("steps", "value"), PLACES.values(), ids=PLACES)
 def test_D01_whatever_is_changed_in_a_program_is_said(steps: Steps, value: Any) -> None:
     said, count = explain(GROCER), 0
-    for other in variants(GROCER, steps, value):
+    for other in islice(variants(GROCER, steps, value), 6):
         count += 1
         assert explain(other) != said
     # Kinds and ids that others name stand for themselves; a whole part is changed field by field.
