@@ -65,6 +65,7 @@ class Tally:
         self._origins: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
         self._sequences: dict[str, int] = {}
         self._first_ms = self._last_ms = 0
+        self._deaf = False
         self._moved = asyncio.Condition()
 
     def take(self, record: ConsumerRecord, now_ms: int) -> None:
@@ -143,9 +144,11 @@ class Tally:
     async def reach(self, count: int, *, patience: float = PATIENCE_SECONDS) -> None:
         """Return when so many records have their outcome. Raises StalledError after `patience` seconds without a further one."""
         while (had := self.answered) < count:
+            if self._deaf:
+                raise StalledError("Listening has failed.")  # `listening` raises the cause
             try:
                 async with asyncio.timeout(patience), self._moved:
-                    await self._moved.wait_for(lambda had=had: self.answered > had)  # type: ignore[misc]
+                    await self._moved.wait_for(lambda had=had: self._deaf or self.answered > had)  # type: ignore[misc]
             except TimeoutError:
                 raise StalledError(
                     f"{count - had} of {count} records have no answer, and for {patience:.0f} s none came. "
@@ -154,14 +157,20 @@ class Tally:
 
     async def listen(self, consumer: AIOKafkaConsumer) -> None:
         """Count what the consumer brings, until cancelled."""
-        while True:
-            batches = await consumer.getmany(timeout_ms=1000)
-            now_ms = time.time_ns() // 1_000_000
-            for records in batches.values():
-                for record in records:
-                    self.take(record, now_ms)
+        try:
+            while True:
+                batches = await consumer.getmany(timeout_ms=1000)
+                now_ms = time.time_ns() // 1_000_000
+                for records in batches.values():
+                    for record in records:
+                        self.take(record, now_ms)
+                async with self._moved:
+                    self._moved.notify_all()
+        except Exception:
             async with self._moved:
+                self._deaf = True
                 self._moved.notify_all()
+            raise
 
 
 @asynccontextmanager
@@ -203,10 +212,10 @@ async def _ends(consumer: AIOKafkaConsumer, topics: tuple[str, ...]) -> dict[tup
 
 
 class Latencies:
-    """Milliseconds, all kept: percentiles are exact, four bytes each."""
+    """Milliseconds, all kept: percentiles are exact, eight bytes each."""
 
     def __init__(self) -> None:
-        self._all = array("i")
+        self._all = array("q")
 
     def __len__(self) -> int:
         return len(self._all)
@@ -232,7 +241,7 @@ def render(tally: Tally, title: str = "What happened") -> RenderableType:
     return Panel(Group(columns, Text(), _speed(tally)), title=f"[bold]{title}", title_align="left", padding=(1, 2))
 
 
-_Rows = list[tuple[str, int | str]]
+_Rows = list[tuple[str, int]]
 
 
 def _figures(title: str, rows: _Rows) -> Table:
@@ -240,7 +249,7 @@ def _figures(title: str, rows: _Rows) -> Table:
     table.add_column(ratio=1)
     table.add_column(justify="right", no_wrap=True)
     for name, figure in rows:
-        table.add_row(name, f"{figure:,}" if isinstance(figure, int) else figure)
+        table.add_row(name, f"{figure:,}")
     return table
 
 
@@ -249,14 +258,18 @@ def _asked(tally: Tally) -> RenderableType:
     return Group(
         _figures("Checks", [("received", tally.count(CHECKS.name)), *_outcomes(tally, CHECKS.name)]),
         Text(),
-        _figures("Redemption requests", [("received", tally.count(REDEMPTIONS.name)), *_outcomes(tally, REDEMPTIONS.name)]),
+        _figures("Redemptions", [("received", tally.count(REDEMPTIONS.name)), *_outcomes(tally, REDEMPTIONS.name)]),
     )
 
 
 def _outcomes(tally: Tally, topic: str) -> _Rows:
-    found = {(what, code): n for (of, what, code), n in sorted(tally.outcomes.items()) if of == topic}
+    """What was done, then what was not with its codes."""
     rows: _Rows = [(what, tally.count(topic, what)) for what in ("applied", "repeated")]
-    rows += [(f"{what} [dim]{code}", n) for (what, code), n in found.items() if what not in ("applied", "repeated")]
+    for what in ("refused", "parked", "dead letter"):
+        codes = sorted((code, n) for (of, is_, code), n in tally.outcomes.items() if (of, is_) == (topic, what))
+        if codes:
+            rows.append((what, tally.count(topic, what)))
+            rows += [(f" [dim]{code}", n) for code, n in codes]
     return rows
 
 
@@ -264,43 +277,36 @@ def _points(tally: Tally) -> Table:
     rows: _Rows = [
         ("earned", tally.gone(source="issued")),
         ("used", tally.gone(target="used")),
-        ("taken back by returns", tally.gone(target="reversed")),
-        ("given back by returns", tally.gone(source="used")),
         ("expired", tally.gone(target="expired")),
+        ("returns took", tally.gone(target="reversed")),
+        ("returns gave", tally.gone(source="used")),
     ]
     rows += [(name, tally.gone(target=book) - tally.gone(source=book)) for name, book in _STANDING]
     return _figures("Points", rows)
 
 
-_STANDING = (
-    ("pending still", "pending"),
-    ("reserved still", "reserved"),
-    ("held for review", "held"),
-    ("ready to use", "available"),
-)
+_STANDING = (("usable now", "available"), ("pending", "pending"), ("reserved", "reserved"), ("on hold", "held"))
 
 
 def _people(tally: Tally) -> RenderableType:
     rows: _Rows = [("seen", len(tally.members)), ("joined", tally.events["LOY_OPT_IN"])]
-    rows += [(f"up to {tier}", n) for (kind, tier), n in sorted(tally.tiers.items()) if kind == "LOY_TIER_UPGRADE"]
-    rows += [(f"down to {tier}", n) for (kind, tier), n in sorted(tally.tiers.items()) if kind == "LOY_TIER_DOWNGRADE"]
-    rows.append(("close to the next tier", tally.events["LOY_CLOSE_TO_TIER_UPGRADE"]))
-    safety: _Rows = [
-        ("rewards redeemed", tally.events["LOY_POINT_REDEMPTION"]),
+    for kind, way in (("LOY_TIER_UPGRADE", "up"), ("LOY_TIER_DOWNGRADE", "down")):
+        rows += [(f"{way} to {tier}", n) for (is_, tier), n in tally.tiers.most_common() if is_ == kind]
+    rows.append(("tier in sight", tally.events["LOY_CLOSE_TO_TIER_UPGRADE"]))
+    also: _Rows = [
+        ("redeemed", tally.events["LOY_POINT_REDEMPTION"]),
         ("fraud suspected", tally.events["LOY_FRAUD_SUSPECTED"]),
         ("dead letters", sum(n for (_, what, _), n in tally.outcomes.items() if what == "dead letter")),
     ]
-    return Group(_figures("Members", rows), Text(), _figures("Also", safety))
+    return Group(_figures("Members", rows), Text(), _figures("Also", also))
 
 
 def _speed(tally: Tally) -> Table:
     table = Table(box=None, padding=(0, 3, 0, 0))
-    for heading in ("", "p50", "p99", "p99.9"):
-        table.add_column(heading, justify="right" if heading else "left", header_style="dim")
+    rate = f"{tally.count(CHECKS.name) / tally.seconds:,.0f} checks/s" if tally.seconds > 0 else ""
+    table.add_column(f"[bold]{rate}[/] over {tally.seconds:,.1f} s" if rate else "")
+    for share in ("p50", "p99", "p99.9"):
+        table.add_column(share, justify="right", header_style="dim")
     for name, latencies in (("till to event", tally.to_event), ("till to reply", tally.to_reply)):
-        figures = latencies.percentiles(0.5, 0.99, 0.999)
-        table.add_row(name, *(f"{ms:,} ms" for ms in figures))
-    if tally.seconds > 0:
-        rate = tally.count(CHECKS.name) / tally.seconds
-        table.add_row(f"[bold]{rate:,.0f} checks/s[/] over {tally.seconds:,.1f} s")
+        table.add_row(name, *(f"{ms:,} ms" for ms in latencies.percentiles(0.5, 0.99, 0.999)))
     return table
