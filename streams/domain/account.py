@@ -45,6 +45,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     points: int
     earned_at: int
     expires_at: int
+    noticed: bool = False
 
 
 class Reservation(msgspec.Struct, frozen=True, array_like=True):
@@ -84,6 +85,14 @@ class SoldLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How much of that may earn."""
 
 
+class Joined(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a sale brought towards a threshold that joins receipts, and whether it was the one to reach it (F08)."""
+
+    rule: str
+    minor: int
+    reached: bool
+
+
 class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     """What a return needs to know of its sale."""
 
@@ -92,6 +101,7 @@ class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     lot: int
     """0: the sale earned nothing."""
     day: int
+    joined: tuple[Joined, ...] = ()
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):
@@ -181,8 +191,6 @@ class Applied(msgspec.Struct, frozen=True, array_like=True):
     outlet: str = ""
     till: str = ""
     points: int = 0
-    base: int = 0
-    """Minor units that could earn."""
     size: int = 0
     """Bytes of the outcome."""
 

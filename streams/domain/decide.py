@@ -176,7 +176,6 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
             outlet=check.outlet if check else "",
             till=check.till if check else "",
             points=max(0, outcome.earned),
-            base=sum(line.base for line in outcome.sale.lines) if outcome.sale else 0,
         ),
     )
     _keep_small(account)

@@ -1,7 +1,7 @@
 """Points for a sale: what was really paid, the rules over it, caps, and one rounding (A04, A09, B10, D02, D03).
 
-Every share is an exact integer over one denominator, kept per (line, rule), so each point is traceable to both. Adding up and
-rounding happen once per check; the whole is shared out by largest remainder.
+Every share is an exact integer over one denominator, kept per rule and line, so each point is traceable to both. Adding up and
+rounding happen once per check; the whole is shared out by largest remainder, to the rules first, so that none passes its cap.
 """
 
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.checks import Sale
 from schemas.program import CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
-from streams.domain.account import Award, SoldLine
+from streams.domain.account import Award, Joined, SoldLine
 from streams.domain.plan import Circumstances, CompiledRule, Plan
 from streams.domain.rounding import apportion, rounded, whole_shares
 
@@ -25,8 +25,8 @@ class Context(msgspec.Struct, frozen=True):
     about: Circumstances
     at: int
     first_visit_of_day: bool
-    joined_minor: tuple[tuple[int, int], ...]
-    """(seconds before, minor units) of the earlier receipts of this member at this till."""
+    joined: tuple[tuple[int, Joined], ...]
+    """(purchase time, what it brought) of the other receipts of this member at this till."""
     rule_used: dict[tuple[str, str], int]
     """(rule, "day" or "month") -> points it gave already in the period of this sale."""
     room: int | None
@@ -54,8 +54,9 @@ class Cut(msgspec.Struct, frozen=True):
 
 
 class Accrual(msgspec.Struct, frozen=True):
-    awards: tuple[Award, ...]
-    cuts: tuple[Cut, ...]
+    awards: tuple[Award, ...] = ()
+    cuts: tuple[Cut, ...] = ()
+    joined: tuple[Joined, ...] = ()
 
     @property
     def points(self) -> int:
@@ -81,37 +82,41 @@ def award(sale: Sale, lines: Sequence[SoldLine], plan: Plan, context: Context) -
     rate = plan.program.earning.rate
     unit = rate.per_minor * 100  # one point; 100 because multipliers are percentages
     base = Share(BASE, tuple(line.base * rate.points * 100 for line in lines))
-    found = []
+    found, joined = [], []
     for compiled in plan.rules:
         if compiled.in_force(context.at) and compiled.applies(sale, context.about):
-            share = _share(compiled, sale, lines, base, context, unit)
+            share, brought = _share(compiled, sale, lines, base, context, unit)
             if share.total:
                 found.append((compiled, share))
+            if brought is not None:
+                joined.append(brought)
     capped, cuts = _cap_rules(found, context, unit)
     winners, losers = _compete(capped, plan, unit)
-    cells = [(sold.line, share.rule) for share in (base, *winners) for sold in lines]
-    numerators = [numerator for share in (base, *winners) for numerator in share.numerators]
-    return _round(cells, numerators, [*cuts, *losers], plan, context, unit)
+    awards, cut = _round(lines, [base, *winners], plan, context, unit)
+    return Accrual(awards, (*cuts, *losers, *cut), tuple(joined))
 
 
-def _share(compiled: CompiledRule, sale: Sale, lines: Sequence[SoldLine], base: Share, context: Context, unit: int) -> Share:
+def _share(
+    compiled: CompiledRule, sale: Sale, lines: Sequence[SoldLine], base: Share, context: Context, unit: int
+) -> tuple[Share, Joined | None]:
+    """What the rule gives, and what the receipt brings towards a threshold that joins receipts."""
     rule = compiled.rule
-    hit = [compiled.matches(line) for line in sale.lines]
-    paid = [sold.base if ok else 0 for sold, ok in zip(lines, hit, strict=True)]
+    paid = [sold.base if compiled.matches(line) else 0 for sold, line in zip(lines, sale.lines, strict=True)]
     match rule:
         case Multiplier():
-            extra = (n * (rule.percent - 100) // 100 if ok else 0 for n, ok in zip(base.numerators, hit, strict=True))
-            return Share(rule.id, tuple(extra))
+            extra = (n * (rule.percent - 100) // 100 if ok else 0 for n, ok in zip(base.numerators, paid, strict=True))
+            return Share(rule.id, tuple(extra)), None
         case LineBonus():
             pieces = (sold.quantity // 1000 if ok else 0 for sold, ok in zip(lines, paid, strict=True))
-            return Share(rule.id, tuple(rule.points * unit * n for n in pieces))
+            return Share(rule.id, tuple(rule.points * unit * n for n in pieces)), None
         case CheckBonus():
-            return _bonus(rule, paid, unit, due=True)
+            return _bonus(rule, paid, unit, due=True), None
         case Threshold():
-            return _bonus(rule, paid, unit, due=_reaches(rule, sum(paid), context))
+            reached = _reaches(rule, sum(paid), context)
+            return _bonus(rule, paid, unit, due=reached), _joined(rule, sum(paid), reached=reached)
         case NthVisit():
             nth = context.first_visit_of_day and (context.about.visits + 1) % rule.n == 0
-            return _bonus(rule, paid, unit, due=nth)
+            return _bonus(rule, paid, unit, due=nth), None
     assert_never(rule)
 
 
@@ -120,10 +125,23 @@ def _bonus(rule: CheckBonus | Threshold | NthVisit, paid: Sequence[int], unit: i
     return Share(rule.id, tuple(apportion(paid, rule.points * unit if due else 0)))
 
 
+def _joined(rule: Threshold, paid: int, *, reached: bool) -> Joined | None:
+    return Joined(rule.id, paid, reached) if rule.join_minutes and paid else None
+
+
 def _reaches(rule: Threshold, paid: int, context: Context) -> bool:
-    """Whether this receipt is the one that lifts the joined receipts to the threshold (F08)."""
-    before = sum(minor for seconds, minor in context.joined_minor if seconds <= rule.join_minutes * 60)
-    return before < rule.spend_minor <= before + paid
+    """Whether this receipt lifts those it is joined with to the threshold. A receipt counts towards one bonus only (F08)."""
+    within = rule.join_minutes * 60
+    others = [(at, known) for at, known in context.joined if known.rule == rule.id]
+    spent = [at for at, known in others if known.reached]
+    if any(abs(context.at - at) <= within for at in spent):
+        return False
+    before = sum(
+        known.minor
+        for at, known in others
+        if abs(context.at - at) <= within and not any(abs(at - reached) <= within for reached in spent)
+    )
+    return before + paid >= rule.spend_minor
 
 
 def _cap_rules(
@@ -165,18 +183,25 @@ def _compete(found: Iterable[tuple[CompiledRule, Share]], plan: Plan, unit: int)
 
 
 def _round(
-    cells: Sequence[tuple[int, str]], numerators: list[int], cuts: list[Cut], plan: Plan, context: Context, unit: int
-) -> Accrual:
-    """Round the whole once, cap it, share it out over every (line, rule)."""
-    whole = rounded(sum(numerators), unit, plan.program.earning.rounding)
-    if context.room is not None and whole > context.room:
-        cuts.append(Cut(context.room_by, None, whole - context.room))
-        whole = context.room
-        numerators = apportion(numerators, whole * unit)
-    points = whole_shares(numerators, unit, whole)
-    awards = (
-        Award(line, rule, given, numerator % unit * MILLION // unit)
-        for (line, rule), given, numerator in zip(cells, points, numerators, strict=True)
+    lines: Sequence[SoldLine], shares: Sequence[Share], plan: Plan, context: Context, unit: int
+) -> tuple[tuple[Award, ...], tuple[Cut, ...]]:
+    """Round the whole once, cap it, share it out over the rules, then each rule's points over its lines."""
+    totals = [share.total for share in shares]
+    whole = rounded(sum(totals), unit, plan.program.earning.rounding)
+    cuts: tuple[Cut, ...] = ()
+    if context.room is None or whole <= context.room:
+        points = whole_shares(totals, unit, whole)
+    else:
+        points = apportion(totals, context.room)
+        cuts = (Cut(context.room_by, None, whole - context.room),)
+    return tuple(
+        given for share, mine in zip(shares, points, strict=True) for given in _over_lines(share, mine, lines, unit)
+    ), cuts
+
+
+def _over_lines(share: Share, points: int, lines: Sequence[SoldLine], unit: int) -> Iterable[Award]:
+    return (
+        Award(sold.line, share.rule, given, numerator % unit * MILLION // unit)
+        for sold, given, numerator in zip(lines, apportion(share.numerators, points), share.numerators, strict=True)
         if given
     )
-    return Accrual(tuple(awards), tuple(cuts))

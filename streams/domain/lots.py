@@ -37,24 +37,24 @@ def expiry_of(policy: AnyExpiry, day: int, zone: str) -> int:
     assert_never(policy)
 
 
-def ends_at(expires_at: int, account: Account, plan: Plan) -> int:
-    """The instant at which points with this expiry end; NEVER when they do not."""
-    if expires_at == 0:
+def ends_at(lot: Lot | Part, account: Account, plan: Plan) -> int:
+    """The instant at which the points end; NEVER when they do not."""
+    if lot.expires_at == 0:
         return NEVER
-    if expires_at != WITH_ACTIVITY:
-        return expires_at
+    if lot.expires_at != WITH_ACTIVITY:
+        return lot.expires_at
     policy = plan.program.points.expiry
     if not isinstance(policy, ExpireInactive):
         return NEVER  # the program no longer ends points by inactivity
-    last = account.last_purchase or account.joined_at
+    last = max(account.last_purchase, lot.earned_at)  # what is given by hand after a long silence lasts as long
     return midnight(plan.zone, local_day(plan.zone, last) + policy.days + 1)
 
 
 def by_expiry(turn: Turn, book: str) -> list[Lot]:
-    """The lots of a book, the one that ends soonest first, the older first among equals."""
+    """The lots of a book, the one that ends soonest first, the older first among equals. What has ended is of no use."""
     account, plan = turn.account, turn.plan
-    lots = [lot for lot in account.lots if lot.book == book]
-    return sorted(lots, key=lambda lot: (ends_at(lot.expires_at, account, plan), lot.earned_at, lot.number))
+    lots = [(ends_at(lot, account, plan), lot.earned_at, lot.number, lot) for lot in account.lots if lot.book == book]
+    return [lot for end, _, _, lot in sorted(lots) if end > turn.time]
 
 
 def take(turn: Turn, points: int) -> tuple[Part, ...]:
@@ -65,7 +65,7 @@ def take(turn: Turn, points: int) -> tuple[Part, ...]:
             break
         part = min(points, lot.points)
         turn.change_lot(lot, points=lot.points - part)
-        parts.append(Part(lot.number, part, lot.earned_at, lot.expires_at))
+        parts.append(Part(lot.number, part, lot.earned_at, lot.expires_at, lot.noticed))
         points -= part
     assert points == 0, "more points taken than there are"  # noqa: S101  # a broken invariant stops the worker
     return tuple(parts)
@@ -77,7 +77,7 @@ def put_back(turn: Turn, part: Part) -> None:
         if lot.number == part.lot and lot.book == "available":
             turn.change_lot(lot, points=lot.points + part.points)
             return
-    turn.add_lot(Lot(part.lot, part.points, "available", part.earned_at, 0, part.expires_at))
+    turn.add_lot(Lot(part.lot, part.points, "available", part.earned_at, 0, part.expires_at, noticed=part.noticed))
 
 
 def make_usable(turn: Turn, lot: Lot) -> int:
@@ -89,7 +89,7 @@ def make_usable(turn: Turn, lot: Lot) -> int:
 
 def repay(turn: Turn) -> int:
     """Whatever is usable pays what is owed. The caller states the fact."""
-    owed = min(turn.account.debt, turn.account.books.available)
+    owed = turn.account.debt and min(turn.account.debt, sum(lot.points for lot in by_expiry(turn, "available")))
     if owed:
         for part in take(turn, owed):
             turn.post("available", "debt", part.points, part.lot)

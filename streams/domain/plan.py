@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from schemas.base import Model
 from schemas.checks import Line, Sale
-from schemas.program import AnyRule, Program, Where
+from schemas.program import AnyRule, Program, Threshold, Where
 from streams.domain.calendar import epoch
 from streams.domain.expression import Facts, compile_expression
 
@@ -55,6 +55,8 @@ class Plan:
         self.key = program.key
         self.zone = program.time_zone
         self.rules = sorted(map(CompiledRule, program.earning.rules), key=lambda compiled: compiled.order)
+        self.capped = frozenset(rule.id for rule in program.earning.rules if rule.cap)
+        self.join_minutes = max((rule.join_minutes for rule in program.earning.rules if isinstance(rule, Threshold)), default=0)
         self.groups = {group.id: group.mode for group in program.earning.groups}
         self.excluded = _line_test(Where(skus=program.earning.exclude.skus), Where(categories=program.earning.exclude.categories))
         self.excluded_tenders = frozenset((*program.earning.exclude.tenders, "points"))

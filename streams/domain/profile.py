@@ -57,7 +57,7 @@ def next_expiry(account: Account, plan: Plan) -> tuple[int, int]:
     for lot in account.lots:
         if lot.book != "available":
             continue
-        end = ends_at(lot.expires_at, account, plan)
+        end = ends_at(lot, account, plan)
         if end < earliest:
             earliest, points = end, 0
         if end == earliest:

@@ -19,7 +19,7 @@ from schemas.commands import (
     TakeReceipt,
     Tick,
 )
-from schemas.events import SOURCE
+from schemas.events import SOURCE, dataschema
 from streams.domain.account import RECEIPT_PREFIX
 from streams.domain.calendar import instant, local_day
 from streams.domain.outcome import Balance, Outcome, Profile
@@ -52,7 +52,7 @@ def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
                 "time": instant(outcome.now),
                 "sequence": outcome.sequence + ordinal,
                 "datacontenttype": "application/json",
-                "dataschema": f"loystream:events/{fact.type}",
+                "dataschema": dataschema(fact.type),
                 "data": _data(fact, command, outcome, balance, profile),
             }
         )

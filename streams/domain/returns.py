@@ -4,6 +4,7 @@ Law: the share taken depends on how much has come back altogether, never on the 
 where the full return ends, and all lines returned make nothing of the sale.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 
 import msgspec
@@ -17,13 +18,13 @@ from streams.domain.account import (
     Part,
     Returned,
     SaleRecord,
-    SoldLine,
     Taken,
     Waiting,
 )
 from streams.domain.calendar import epoch
 from streams.domain.lots import by_expiry, put_back, remove, repay
 from streams.domain.outcome import sale_of
+from streams.domain.remains import Fractions, fractions, is_whole, share
 from streams.domain.sales import count_day, use_rule
 from streams.domain.turn import Turn
 
@@ -93,7 +94,7 @@ def _take_back(turn: Turn, request: Waiting, sale_id: str, sale: SaleRecord | No
         return Code.RETURN_EXCEEDS_SALE
     others = tuple(known for known in turn.account.returned if known.sale != sale_id)
     turn.account.returned = (*others, after)
-    earned = _uncount(turn, sale, before, after)
+    earned = _uncount(turn, sale, fractions(sale, before), fractions(sale, after))
     restore(turn, sale_id, sale, request.id, request.at)
     _reverse(turn, request, sale, earned)
     tiers.after_return(turn, sale.day, request.at)
@@ -114,48 +115,23 @@ def _added(before: Returned, request: Waiting, sale: SaleRecord) -> Returned | N
     return replace(before, lines=tuple(total[number] for number in sorted(total)))
 
 
-def _fraction(line: SoldLine, taken: Taken | None) -> tuple[int, int]:
-    """How much of a line has come back: by quantity, for goods without one by money, else all or nothing."""
-    if taken is None:
-        return 0, 1
-    if line.quantity:
-        return taken.quantity, line.quantity
-    if line.net:
-        return taken.amount, line.net
-    return 1, 1
-
-
-def _share(amount: int, line: SoldLine, returned: Returned) -> int:
-    taken = next((taken for taken in returned.lines if taken.line == line.line), None)
-    part, whole = _fraction(line, taken)
-    return amount * part // whole
-
-
-def _uncount(turn: Turn, sale: SaleRecord, before: Returned, after: Returned) -> int:
+def _uncount(turn: Turn, sale: SaleRecord, before: Fractions, after: Fractions) -> int:
     """Take back what the sale counted for tiers, caps and visits. Answers how many points it no longer earns."""
-    sold = {line.line: line for line in sale.lines}
 
-    def newly(amount: int, number: int) -> int:
-        return _share(amount, sold[number], after) - _share(amount, sold[number], before)
+    def newly(amount: int, line: int) -> int:
+        return share(amount, after[line]) - share(amount, before[line])
 
-    points = 0
+    points = Counter[str]()
     for award in sale.awards:
-        back = newly(award.points, award.line)
-        points += back
-        use_rule(turn.account, award.rule, sale.day, -back) if _is_capped(turn, award.rule) else None
+        points[award.rule] += newly(award.points, award.line)
+    capped = {use.rule for use in turn.account.rule_uses}
+    for rule, back in points.items():
+        if rule in capped:
+            use_rule(turn.account, rule, sale.day, -back)
     spend = sum(newly(line.base, line.line) for line in sale.lines)
-    gone = _is_whole(sale, after) and not _is_whole(sale, before)
-    count_day(turn.account, sale.day, points=-points, spend=-spend, checks=-1 if gone else 0)
-    return points
-
-
-def _is_capped(turn: Turn, rule: str) -> bool:
-    return any(use.rule == rule for use in turn.account.rule_uses)
-
-
-def _is_whole(sale: SaleRecord, returned: Returned) -> bool:
-    """Whether nothing of the sale is left."""
-    return all(_share(1, line, returned) for line in sale.lines)
+    gone = is_whole(after) and not is_whole(before)
+    count_day(turn.account, sale.day, points=-points.total(), spend=-spend, checks=-1 if gone else 0)
+    return points.total()
 
 
 def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> None:
@@ -211,11 +187,12 @@ def restore(turn: Turn, sale_id: str, sale: SaleRecord, check_id: str, at: int) 
     returned = next((known for known in turn.account.returned if known.sale == sale_id), None)
     if returned is None:
         return
+    came = fractions(sale, returned)
     worth = sum(line.net for line in sale.lines)
-    back = sum(_share(line.net, line, returned) for line in sale.lines)
+    back = sum(share(line.net, came[line.line]) for line in sale.lines)
     for reservation in turn.account.reservations:
         if reservation.status == "confirmed" and reservation.check_id == sale_id:
-            due = reservation.points if _is_whole(sale, returned) else reservation.points * back // max(1, worth)
+            due = reservation.points if is_whole(came) else reservation.points * back // max(1, worth)
             parts = _next_parts(reservation.parts, reservation.restored, due)
             if parts:
                 _give_back(turn, parts, check_id, sale_id, at)

@@ -3,6 +3,7 @@
 Everything is judged by purchase time, whenever the check arrives: program, tier, day, caps.
 """
 
+from collections import Counter
 from typing import Literal
 
 import msgspec
@@ -11,12 +12,14 @@ from schemas.checks import Sale
 from schemas.codes import Code
 from schemas.program import Cap
 from streams.domain import fraud, tiers
-from streams.domain.account import Account, Award, Day, Lot, RuleUse, SaleRecord, SoldLine
+from streams.domain.account import WITH_ACTIVITY, Account, Applied, Award, Day, Joined, Lot, RuleUse, SaleRecord, SoldLine
 from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end
 from streams.domain.earning import Accrual, Context, award, sold_lines
 from streams.domain.fraud import Hit
 from streams.domain.lots import expiry_of, repay
+from streams.domain.outcome import sale_of
 from streams.domain.plan import Circumstances, Plan
+from streams.domain.remains import fractions, is_whole
 from streams.domain.turn import Turn
 
 replace = msgspec.structs.replace
@@ -30,25 +33,20 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
         return
     at, day = epoch(sale.at), sale.at.toordinal()
     lines = sold_lines(sale, turn.plan)
-    accrual, hits = _judge(turn, sale, lines, at, day)
+    this = fraud.seen(sale, 0, account)
+    if this.own_card:
+        turn.answer.code = Code.CASHIER_OWN_CARD
+        lines = tuple(replace(line, base=0) for line in lines)  # so nothing of it earns or qualifies
+    accrual = award(sale, lines, turn.plan, _context(account, turn.plan, sale, lines, at, day))
+    hits = fraud.assess(replace(this, points=accrual.points), account, turn.plan)
     held = fraud.is_critical(hits, turn.plan)
     _remember_purchase(turn, day, at, lines, accrual)
     lot = _book(turn, sale, check_id, accrual, held=held) if accrual.points else 0
-    turn.sale = SaleRecord(lines, accrual.awards, lot, day)
+    turn.sale = SaleRecord(lines, accrual.awards, lot, day, accrual.joined)
     turn.answer.earned = accrual.points
     turn.answer.reasons.extend(f"{cut.rule}: {cut.by}" if cut.rule else cut.by for cut in accrual.cuts)
     _suspect(turn, check_id, at, hits, accrual.points, held=held)
     tiers.after_purchase(turn, day, at, turn.sale)
-
-
-def _judge(turn: Turn, sale: Sale, lines: tuple[SoldLine, ...], at: int, day: int) -> tuple[Accrual, tuple[Hit, ...]]:
-    account, plan = turn.account, turn.plan
-    this = fraud.seen(sale, 0, account)
-    if this.own_card:
-        turn.answer.code = Code.CASHIER_OWN_CARD
-        return Accrual((), ()), fraud.assess(this, account, plan)
-    accrual = award(sale, lines, plan, _context(account, plan, sale, lines, at, day))
-    return accrual, fraud.assess(replace(this, points=accrual.points), account, plan)
 
 
 # ---------------------------------------------------------------- what the account contributes to earning
@@ -69,20 +67,32 @@ def _context(account: Account, plan: Plan, sale: Sale, lines: tuple[SoldLine, ..
         about=about,
         at=at,
         first_visit_of_day=first,
-        joined_minor=_joined(account, sale, at),
+        joined=_joined(account, plan, sale, at),
         rule_used=_rule_used(account, day),
         room=room,
         room_by=room_by,
     )
 
 
-def _joined(account: Account, sale: Sale, at: int) -> tuple[tuple[int, int], ...]:
-    """Receipts of this member at the same till, before and after in purchase time: order of arrival does not matter."""
+def _joined(account: Account, plan: Plan, sale: Sale, at: int) -> tuple[tuple[int, Joined], ...]:
+    """What the member's receipts at the same till brought, before and after in purchase time, unless they came back."""
+    near = 2 * plan.join_minutes * 60  # the neighbours of neighbours: whether a receipt was counted already
+    if not near:
+        return ()
     return tuple(
-        (abs(at - known.at), known.base)
+        (known.at, brought)
         for known in account.applied
-        if known.kind == "sale" and known.outlet == sale.outlet and known.till == sale.till
+        if known.kind == "sale" and known.outlet == sale.outlet and known.till == sale.till and abs(at - known.at) <= near
+        for brought in _brought(account, known)
     )
+
+
+def _brought(account: Account, sale: Applied) -> tuple[Joined, ...]:
+    record = sale_of(sale)
+    returned = next((known for known in account.returned if known.sale == sale.id), None)
+    if record is None or (returned and is_whole(fractions(record, returned))):
+        return ()
+    return record.joined
 
 
 def _rule_used(account: Account, day: int) -> dict[tuple[str, str], int]:
@@ -120,14 +130,22 @@ def _cap_room(cap: Cap, account: Account, day: int) -> int:
 def _remember_purchase(turn: Turn, day: int, at: int, lines: tuple[SoldLine, ...], accrual: Accrual) -> None:
     account = turn.account
     count_day(account, day, points=accrual.points, spend=sum(line.base for line in lines), checks=1)
-    capped = {compiled.rule.id for compiled in turn.plan.rules if compiled.rule.cap}
-    for given in accrual.awards:
-        if given.rule in capped:
-            use_rule(account, given.rule, day, given.points)
+    for rule, points in _by_capped_rule(turn.plan, accrual).items():
+        use_rule(account, rule, day, points)
+    if at > account.last_purchase:
+        account.lots = tuple(replace(lot, noticed=False) if lot.expires_at == WITH_ACTIVITY else lot for lot in account.lots)
     account.first_purchase = min(at, account.first_purchase or at)
     account.last_purchase = max(at, account.last_purchase)
     account.first_activity = min(at, account.first_activity or at)
     account.last_activity = max(at, account.last_activity)
+
+
+def _by_capped_rule(plan: Plan, accrual: Accrual) -> Counter[str]:
+    points = Counter[str]()
+    for given in accrual.awards:
+        if given.rule in plan.capped:
+            points[given.rule] += given.points
+    return points
 
 
 def count_day(account: Account, day: int, *, points: int, spend: int, checks: int) -> None:

@@ -24,8 +24,10 @@ def settle(turn: Turn) -> None:
     while True:
         at, _, action = min(_agenda(turn), default=(NEVER, 0, None), key=lambda item: item[:2])
         if action is None or at > turn.now:
-            return
+            break
+        turn.time = max(turn.time, at)
         action(at)
+    turn.time = turn.now
 
 
 def next_due(turn: Turn) -> int:
@@ -56,12 +58,12 @@ def _of_lot(turn: Turn, lot: Lot) -> Iterator[tuple[int, int, Action]]:
     if lot.book == "pending":
         yield lot.available_at, 0, partial(_release, turn, lot)
     elif lot.book == "available":
-        end = ends_at(lot.expires_at, turn.account, turn.plan)
+        end = ends_at(lot, turn.account, turn.plan)
         if end == NEVER:
             return
         yield end, 2, partial(expire, turn, lot)
         notice = turn.plan.program.points.notice_days * 86_400
-        if notice and not lot.noticed:
+        if notice and not lot.noticed and end > turn.now:  # nobody is warned of what is over
             yield end - notice, 1, partial(_notice, turn, end)
 
 
@@ -101,7 +103,7 @@ def _release(turn: Turn, lot: Lot, at: int) -> None:
 def _notice(turn: Turn, end: int, at: int) -> None:
     """One notice for all that ends at the same instant."""
     account = turn.account
-    ending = [lot for lot in account.lots if lot.book == "available" and ends_at(lot.expires_at, account, turn.plan) == end]
+    ending = [lot for lot in account.lots if lot.book == "available" and ends_at(lot, account, turn.plan) == end]
     account.lots = tuple(replace(lot, noticed=True) if lot in ending else lot for lot in account.lots)
     turn.say("LOY_POINT_EXPIRING_SOON", at, points=sum(lot.points for lot in ending), expires_at=end)
 
@@ -127,8 +129,13 @@ def prune(turn: Turn) -> None:
     kept_from = now - REMEMBER
     account.applied = tuple(known for known in account.applied if known.now > kept_from)
     account.returned = tuple(known for known in account.returned if known.at > kept_from)
-    account.lapsed = tuple(part for part in account.lapsed if part.points and part.earned_at > kept_from)
-    account.reservations = tuple(known for known in account.reservations if known.status == "open" or known.due > kept_from)
+    long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
+    account.lapsed = tuple(part for part in account.lapsed if part.points and part.earned_at > long_ago)
+    account.reservations = tuple(
+        known
+        for known in account.reservations
+        if known.status == "open" or known.due > (long_ago if known.check_id else kept_from)
+    )
     month_ago = local_day(turn.plan.zone, now - HORIZON) - 31
     account.rule_uses = tuple(use for use in account.rule_uses if use.day >= month_ago and use.points)
     account.days = tuple(known for known in account.days if known.day >= _days_from(turn))

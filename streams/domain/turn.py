@@ -53,6 +53,7 @@ class Turn:
         self.account = account
         self.plan = plan
         self.now = now
+        self.time = 0  # how far settling has come; `now` when it is done
         self.cause = cause
         self.facts: list[Fact] = []
         self.answer = Answer()
