@@ -1,0 +1,5 @@
+"""`python -m streams` is `loy`."""
+
+from streams.cli import main
+
+main()

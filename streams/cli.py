@@ -1,0 +1,310 @@
+"""`loy`: every command. Each is a few lines over a function that does the work; errors for people, exit codes for scripts."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from aiokafka.errors import KafkaError
+from rich.console import Console
+
+from schemas.codes import Code
+from schemas.topics import TOPICS
+from streams.settings import Settings, SettingsError
+
+T = TypeVar("T")
+console = Console()
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="""[bold]Loystream[/bold], the loyalty engine that lives on the event log.
+
+    Every point is the result of one pure function over one log, so it can be proven, replayed and explained.
+
+    [bold]Try it:[/bold] loy demo   [bold]Keep it running:[/bold] loy up   [bold]Prove it:[/bold] loy verify
+
+    Everything reads LOY_* variables; LOY_KAFKA_BOOTSTRAP points it at a Kafka of yours.""",
+)
+topics_app = typer.Typer(no_args_is_help=True, help="The topics, as the catalogue in code wants them.")
+program_app = typer.Typer(no_args_is_help=True, help="Loyalty programs: readable files, published once, never edited.")
+letters_app = typer.Typer(no_args_is_help=True, help="Records that could not be taken: look at them, send them again.")
+app.add_typer(topics_app, name="topics")
+app.add_typer(program_app, name="program")
+app.add_typer(letters_app, name="dead-letters")
+
+Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Kafka as host:port [LOY_KAFKA_BOOTSTRAP].")]
+
+
+def main() -> None:
+    """The entry point: known errors become one line and exit code 2 (what was asked cannot be) or 1 (it failed)."""
+    logging.basicConfig(level=logging.CRITICAL)  # libraries speak through exceptions; `loy worker` sets its own
+    try:
+        app()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except _expected() as failure:
+        Console(stderr=True).print(f"loy: {failure}", style="red", markup=False)
+        raise SystemExit(2 if isinstance(failure, ValueError | LookupError) else 1) from None
+
+
+def _expected() -> tuple[type[BaseException], ...]:
+    from streams.broker import BrokerError  # noqa: PLC0415  # imports are paid for by the command that needs them
+    from streams.report import StalledError  # noqa: PLC0415
+    from streams.system import WorkerEndedError  # noqa: PLC0415
+    from streams.topic_admin import TopicError  # noqa: PLC0415
+
+    return (BrokerError, StalledError, WorkerEndedError, TopicError, KafkaError, SettingsError, ValueError, LookupError)
+
+
+def _settings(bootstrap: str | None = None, **changes: Any) -> Settings:
+    return Settings.load(kafka_bootstrap=bootstrap, **changes)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(work)
+
+
+# ---------------------------------------------------------------- running
+
+
+@app.command()
+def demo(weeks: Annotated[int, typer.Option(min=1, max=53, help="How many weeks of baskets.")] = 8) -> None:
+    """Show it working: real Kafka, one worker, weeks of baskets, the result and the proof. Ends by itself."""
+    from streams.demo import demo as show  # noqa: PLC0415
+
+    if not _run(show(console, _settings(), last_week=weeks)):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="Where Kafka answers.")] = 9092,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="How many workers.")] = 1,
+    program: Annotated[Path | None, typer.Option(help="The program to publish.")] = None,
+) -> None:
+    """The whole system on this machine, until Ctrl-C. Data stays in LOY_DATA (.loystream)."""
+    from streams.up import up as run  # noqa: PLC0415
+
+    _run(run(console, _settings(), port=port, workers=workers, program=program))
+
+
+@app.command()
+def worker(bootstrap: Bootstrap = None) -> None:
+    """One worker: intake, ledger, clock. Start more of them to go faster; stop them with SIGTERM."""
+    from streams.app import run_worker  # noqa: PLC0415
+
+    logging.getLogger().handlers.clear()
+    run_worker(_settings(bootstrap))
+
+
+@app.command()
+def broker(
+    data: Annotated[Path, typer.Option(help="Folder for its data.")] = Path(".loystream/kafka"),
+    port: Annotated[int, typer.Option(help="Where it answers.")] = 9092,
+) -> None:
+    """A real Apache Kafka for development: one node (KRaft), until Ctrl-C. Needs Java 17+, and Maven once."""
+    from streams.broker import serve  # noqa: PLC0415
+
+    serve(data, port, console.print)
+
+
+# ---------------------------------------------------------------- setting up
+
+
+@topics_app.command("apply")
+def topics_apply(
+    bootstrap: Bootstrap = None,
+    partitions: Annotated[int | None, typer.Option(help="Of topics keyed by member [LOY_PARTITIONS].")] = None,
+    replication: Annotated[int | None, typer.Option(help="Copies; default three, or as many as there are brokers.")] = None,
+    keep_history: Annotated[bool, typer.Option(help="Delete nothing by age: needed to replay receipts of years ago.")] = False,
+) -> None:
+    """Create what is missing, correct settings, refuse what cannot be corrected (exit code 1)."""
+    from streams.app import changelogs  # noqa: PLC0415
+    from streams.topic_admin import apply_topics  # noqa: PLC0415
+
+    settings = _settings(bootstrap, partitions=partitions)
+    report = _run(
+        apply_topics(
+            settings.kafka_bootstrap, settings.partitions, replication, keep_history=keep_history, extra=changelogs(settings)
+        )
+    )
+    console.print(report.table())
+    for error in report.errors:
+        console.print(error, style="red", markup=False)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@topics_app.command("list")
+def topics_list() -> None:
+    """The catalogue: what each topic holds, who writes it, who reads it."""
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("topic", "key", "about", "writer", "readers", "kept")
+    for topic in TOPICS:
+        kept = "compacted" if topic.compacted else f"{topic.retention_days} d" if topic.retention_days else "for ever"
+        table.add_row(topic.name, topic.key, topic.about, topic.writer, ", ".join(topic.readers), kept)
+    console.print(table)
+
+
+@program_app.command("check")
+def program_check(file: Path) -> None:
+    """Read a program file and say it back in plain sentences; or every mistake, with its path and line."""
+    from streams.domain.sentences import explain as sentences  # noqa: PLC0415
+    from streams.program_files import load_program  # noqa: PLC0415
+
+    for sentence in sentences(load_program(file)):
+        console.print(sentence, markup=False, highlight=False)
+
+
+@program_app.command("publish")
+def program_publish(file: Path, bootstrap: Bootstrap = None) -> None:
+    """Publish a version. It counts for purchases from its `effective_from` on."""
+    from streams.program_files import load_program  # noqa: PLC0415
+    from streams.publishing import publish  # noqa: PLC0415
+
+    program = load_program(file)
+    new = _run(publish(_settings(bootstrap).kafka_bootstrap, program))
+    console.print(f"{program.key} {'published' if new else 'was there already, unchanged'}.")
+
+
+@program_app.command("list")
+def program_list(bootstrap: Bootstrap = None) -> None:
+    """What was published."""
+    from streams.publishing import published  # noqa: PLC0415
+
+    for key, program in sorted(_run(published(_settings(bootstrap).kafka_bootstrap)).items()):
+        console.print(f"{key}  from {program.effective_from.isoformat()}  {program.title}", markup=False, highlight=False)
+
+
+# ---------------------------------------------------------------- feeding
+
+
+@app.command()
+def seed(bootstrap: Bootstrap = None, program: str = "main") -> None:
+    """Register the 2,469 households of the Complete Journey baskets as members."""
+    from streams.feeding import seed as register  # noqa: PLC0415
+
+    _run(register(console, _settings(bootstrap).kafka_bootstrap, program))
+
+
+@app.command()
+def replay(
+    bootstrap: Bootstrap = None,
+    speed: Annotated[str, typer.Option(help="full, 100x, or live: today's weekday of the data, at its own pace.")] = "full",
+    from_: Annotated[int, typer.Option("--from", min=1, max=53, help="First week.")] = 1,
+    to: Annotated[int, typer.Option("--to", min=1, max=53, help="Last week.")] = 8,
+    clean: Annotated[bool, typer.Option(help="Without our returns, resends and late receipts.")] = False,
+) -> None:
+    """Send weeks of baskets to a running system and show what they did. `loy seed` comes first."""
+    from streams.feeding import feed  # noqa: PLC0415
+
+    _run(feed(console, _settings(bootstrap).kafka_bootstrap, speed=speed, first=from_, last=to, clean=clean))
+
+
+# ---------------------------------------------------------------- proving
+
+
+@app.command()
+def verify(
+    bootstrap: Bootstrap = None,
+    settle: Annotated[float, typer.Option(help="Seconds to wait for answers still due.")] = 10.0,
+) -> None:
+    """Prove from the topics alone that every check has one outcome and every balance is the sum of its entries.
+
+    Exit code 1 at the first violation, with member and offsets.
+    """
+    from streams.verify import verify as prove  # noqa: PLC0415
+
+    findings = _run(prove(_settings(bootstrap).kafka_bootstrap, settle_seconds=settle))
+    console.print(findings.render())
+    if not findings.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(member: str, check: Annotated[str | None, typer.Argument()] = None, bootstrap: Bootstrap = None) -> None:
+    """How each point of a member arose and went; with a check id, its points by line and rule, and their fate."""
+    from streams.explain import explain as story  # noqa: PLC0415
+
+    console.print(_run(story(_settings(bootstrap).kafka_bootstrap, member)).render(check))
+
+
+@app.command("state-hash")
+def state_hash(
+    bootstrap: Bootstrap = None,
+    rebuild: Annotated[bool, typer.Option(help="Decide loy.commands again from zero, and compare.")] = False,
+) -> None:
+    """A hash of all accounts. With --rebuild also of the accounts computed anew from the log; exit code 1 if they differ."""
+    from streams.rebuild import rebuilt_hash  # noqa: PLC0415
+    from streams.rebuild import state_hash as stored  # noqa: PLC0415
+
+    settings = _settings(bootstrap)
+    live = _run(stored(settings.kafka_bootstrap, settings.group))
+    console.print(f"stored   {live}", highlight=False)
+    if rebuild:
+        again = _run(rebuilt_hash(settings.kafka_bootstrap))
+        console.print(f"rebuilt  {again}", highlight=False)
+        if again != live:
+            raise typer.Exit(1)
+
+
+@letters_app.command("list")
+def letters_list(
+    bootstrap: Bootstrap = None,
+    count: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
+    code: Annotated[Code | None, typer.Option(help="Only of this code.")] = None,
+) -> None:
+    """The newest dead letters, and how many there are of each code."""
+    from streams.dead_letters import newest  # noqa: PLC0415
+
+    console.print(_run(newest(_settings(bootstrap).kafka_bootstrap, count, code=code)).render())
+
+
+@letters_app.command("show")
+def letters_show(origin: str, bootstrap: Bootstrap = None) -> None:
+    """One dead letter, whole. ORIGIN is topic/partition/offset."""
+    from streams.dead_letters import show  # noqa: PLC0415
+
+    console.print(_run(show(_settings(bootstrap).kafka_bootstrap, origin)).render())
+
+
+@letters_app.command("replay")
+def letters_replay(
+    origins: Annotated[list[str] | None, typer.Argument()] = None,
+    bootstrap: Bootstrap = None,
+    code: Annotated[Code | None, typer.Option(help="All of this code.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    again: Annotated[bool, typer.Option(help="Also what was sent again before.")] = False,
+) -> None:
+    """Send dead letters to their doors again, once, as they were."""
+    from streams.dead_letters import replay as resend  # noqa: PLC0415
+
+    work = resend(_settings(bootstrap).kafka_bootstrap, origins=origins or (), code=code, everything=everything, again=again)
+    console.print(_run(work).render())
+
+
+@app.command()
+def bench(
+    seconds: Annotated[int, typer.Option(min=5, help="Seconds per measurement.")] = 20,
+    accounts: Annotated[int, typer.Option(help="Accounts for the recovery measurement.")] = 100_000,
+) -> None:
+    """Measure the whole path beside a plain aiokafka loop in the same run. Ratios matter, not wall figures."""
+    from streams.bench import bench as measure  # noqa: PLC0415
+
+    _run(measure(console, _settings(), seconds=seconds, accounts=accounts))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(version("loystream"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")] = False,
+) -> None: ...

@@ -1,0 +1,44 @@
+"""`loy seed` and `loy replay`: members and baskets for a system that runs already."""
+
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console
+from rich.progress import Progress
+
+from streams import report
+from streams.baskets import checks, enrolments, identifiers, in_order, redemptions, weeks
+from streams.demo import REWARD, REWARD_AFTER_MINOR
+from streams.replay import await_registered, days_to_today, from_now, replay, speed_of
+
+
+async def seed(console: Console, bootstrap: str, program: str) -> None:
+    """Register the households; back when their cards are known. Registering twice changes nothing."""
+    sent = await replay(bootstrap, enrolments(program))
+    await await_registered(bootstrap, identifiers(program))
+    console.print(f"{sent:,} households are members.")
+
+
+async def feed(console: Console, bootstrap: str, *, speed: str, first: int, last: int, clean: bool) -> None:
+    """Send the weeks' receipts and requests, wait for every answer, show what they did. Raises ValueError for a bad speed."""
+    pace = speed_of(speed)
+    days = weeks(first, last)
+    shift = days_to_today(days.start, datetime.now(UTC).date()) if speed == "live" else 0
+    moved = days._replace(start=days.start + timedelta(days=shift), end=days.end + timedelta(days=shift))
+    arrivals = in_order(
+        redemptions(moved, reward=REWARD, spend_minor=REWARD_AFTER_MINOR, clean=clean, shift_days=shift),
+        checks(moved, clean=clean, shift_days=shift),
+    )
+    now_ms = int(datetime.now(UTC).timestamp() * 1000) if speed == "live" else 0
+    async with report.listening(bootstrap) as tally:
+        with Progress(console=console) as bars:
+            task = bars.add_task(f"weeks {first} to {last} at {speed}", total=None)
+            sent = await replay(
+                bootstrap,
+                arrivals,
+                speed=pace,
+                gate=tally.gate(),
+                refused=tally.refused,
+                progress=lambda n: bars.update(task, completed=n, description=f"{n:,} sent"),
+            )
+            await tally.reach(sent)
+    console.print(report.render(tally, f"Weeks {first} to {last}"))
