@@ -28,6 +28,8 @@ REPLAYED_FROM = "replayed-from"
 DOORS = tuple(INBOUND)
 SHOWN_BYTES = 4_000
 _IN_FLIGHT = 200
+# Headers that stay behind: the letter's own, and the time the till sent it, from which latency would be measured.
+_LEFT_BEHIND = frozenset({*DeadLetter.model_fields, REPLAYED_FROM, "sent-at"})
 
 
 class UnknownDeadLetterError(LookupError):
@@ -51,7 +53,7 @@ class Kept:
     def verdict(self) -> str:
         """What intake's reader says to the bytes today: the reason with its path, or that it would be taken."""
         if self.origin.topic not in DOORS:
-            return "not from a till: this is judged by the sink that kept it"
+            return "nothing: it came in at no door of a till or the CRM"
         try:
             parse_inbound(self.origin.topic, self.record.value)
         except BadRecord as bad:
@@ -128,14 +130,12 @@ class Replayed:
     already: int
     """Sent again before."""
     elsewhere: int
-    """Kept by a sink: its own replay sends them, never this one, which would write the log of record twice."""
+    """Not kept at a door but by the ledger or a sink. Never sent from here: that would write the log of record twice."""
 
     def render(self) -> RenderableType:
         """For a terminal."""
         text = f"{len(self.sent):,} sent again, {self.already:,} had been before"
-        return Text(
-            text + (f", {self.elsewhere:,} belong to a sink (loy sink NAME --replay-dead-letters)" if self.elsewhere else "")
-        )
+        return Text(text + (f", {self.elsewhere:,} were not kept at a till's or the CRM's door" if self.elsewhere else ""))
 
 
 async def newest(bootstrap: str, count: int = 20, *, code: Code | None = None) -> Listing:
@@ -226,7 +226,7 @@ class _Replay:
 
     async def _send(self, kept: Kept) -> None:
         record = kept.record
-        others = [(name, raw) for name, raw in record.headers if name not in DeadLetter.model_fields and name != REPLAYED_FROM]
+        others = [(name, raw) for name, raw in record.headers if name not in _LEFT_BEHIND]
         self._flying.append(
             await self._producer.send(
                 kept.origin.topic,

@@ -19,6 +19,7 @@ class Law(StrEnum):
     TWO_ANSWERS = "two_answers"  # one record, or one id, answered with different bytes
     ORPHAN = "orphan"  # an answer to a record that is not there
     UNANSWERED = "unanswered"  # a command of a till that went into the ledger and brought no reply
+    UNTOLD = "untold"  # a reply that says points moved, and no event that does
     UNREADABLE = "unreadable"  # a record of ours that breaks the contract
     WRONG_KEY = "wrong_key"  # a record that lies under another key than its value says
     TWO_BODIES = "two_bodies"  # two different events under one id

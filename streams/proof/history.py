@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from schemas.events import Balance, Book, Event, Posting, Profile, parse_event
 from streams.log import Record
 from streams.proof.figures import BALANCE_FIGURES, Figures, Law, Violation
-from streams.proof.outcomes import CommandHead, digest
+from streams.proof.promises import CommandHead, Promises, cause_of, digest
 
 RECEIPT_PREFIX = "receipt:"  # the account of a check without a member (schemas.commands.AccountKey)
 _BOOKS: tuple[Book, ...] = get_args(Book)
@@ -97,15 +97,16 @@ class _Account:
 class History:
     """Fed with commands first, then with events. Each feed answers with a violation or None."""
 
-    def __init__(self, figures: Figures) -> None:
+    def __init__(self, figures: Figures, promises: Promises) -> None:
         self._figures = figures
+        self._promises = promises
         self._accounts: dict[str, _Account] = {}
         self._bodies: dict[int, int] = {}
         self._causes: set[int] = set()
 
     def command(self, head: CommandHead) -> None:
         """A command that events may come from."""
-        self._causes.add(_cause(head.account, head.id))
+        self._causes.add(cause_of(head.account, head.id))
 
     def event(self, record: Record) -> Violation | None:
         """An event: readable, at its place in the account's history, moving points as its balance says."""
@@ -124,6 +125,7 @@ class History:
             what = f"event {event.id} was written before with another body"
             return Violation(Law.TWO_BODIES, what, (record.origin,), event.subject)
         self._bodies[identity] = body
+        self._promises.told(event.subject, data.cause)
         account = self._accounts.setdefault(event.subject, _Account())
         problem = (
             _place(record, event, account)
@@ -136,7 +138,7 @@ class History:
         return Violation(*problem, where, event.subject) if problem else None
 
     def _caused(self, event: Event, cause: str) -> _Problem | None:
-        if _cause(event.subject, cause) in self._causes:
+        if cause_of(event.subject, cause) in self._causes:
             return None
         return Law.CAUSE, f"event {event.id} names command {cause}, which is not there"
 
@@ -160,10 +162,6 @@ class History:
 
 def _place_of(lot: int, book: str) -> int:
     return lot * len(_OWNED) + _OWNED.index(book)
-
-
-def _cause(account: str, command_id: str) -> int:
-    return digest(account.encode(), command_id.encode())
 
 
 def _place(record: Record, event: Event, account: _Account) -> _Problem | None:

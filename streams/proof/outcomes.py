@@ -5,7 +5,6 @@ Per record it keeps a state, a digest and a time (17 bytes), never a body; per r
 
 from array import array
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
@@ -16,6 +15,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.replies import Reply
 from streams.log import Origin, Record
 from streams.proof.figures import Figures, Law, Violation
+from streams.proof.promises import CommandHead, Promises, digest
 
 # What a record at a door may have got. An answer is what the header says and what the body says; these go together.
 _ANSWERS = (
@@ -29,20 +29,6 @@ _ANSWERS = (
 _ABSENT, _WAITING, _ANSWERED, _DEAD = 0, 1, 2, 32  # states: _ANSWERED + index of the answer, _DEAD + index of the code
 _CODES = tuple(Code)
 _DEMANDING = frozenset({"sale", "return", "void", "redeem"})
-
-
-def digest(*parts: bytes) -> int:
-    """64 bits of the parts: equal for equal ones, and for others once in 10^19."""
-    return int.from_bytes(blake2b(b"\0".join(parts), digest_size=8).digest())
-
-
-class CommandHead(msgspec.Struct):
-    """What the proof needs of a command."""
-
-    id: str
-    type: str
-    account: str
-    origin: str = ""
 
 
 _command_head = msgspec.json.Decoder(CommandHead)
@@ -71,10 +57,11 @@ class Demand(NamedTuple):
 class Outcomes:
     """Fed with the doors first, then with replies, dead letters and commands. Each feed answers with a violation or None."""
 
-    def __init__(self, figures: Figures, answers_since_ms: int = 0) -> None:
+    def __init__(self, figures: Figures, promises: Promises, answers_since_ms: int = 0) -> None:
         self.answers_since_ms = answers_since_ms
         """Records before this time may have lost their reply to retention."""
         self._figures = figures
+        self._promises = promises
         self._doors: dict[tuple[str, int], _Door] = {}
         self._elsewhere: dict[Origin, int] = {}  # answers to records before a door's start or after its end
         self._by_id: dict[int, int] = {}
@@ -123,6 +110,7 @@ class Outcomes:
         if _ANSWERED <= state < _DEAD:
             self._figures.replies_again += door.digests[index] == body
             return None if door.digests[index] == body else _two_answers(where, reply)
+        self._promises.reply(reply, record)
         door.states[index] = _ANSWERED + answer
         door.digests[index] = body
         self._count(_ANSWERS[answer][0], reply.code)

@@ -12,6 +12,7 @@ from streams.log import Record
 from streams.proof.figures import Figures, Violation
 from streams.proof.history import History
 from streams.proof.outcomes import Outcomes, read_command
+from streams.proof.promises import Promises
 
 DOORS = tuple(INBOUND)
 
@@ -25,8 +26,9 @@ class Proof:
         Records before `answers_since_ms` may have lost their reply to retention and are not judged for it.
         """
         self._figures = Figures()
-        self._outcomes = Outcomes(self._figures, answers_since_ms)
-        self._history = History(self._figures)
+        self._promises = Promises()
+        self._outcomes = Outcomes(self._figures, self._promises, answers_since_ms)
+        self._history = History(self._figures, self._promises)
         self._unfinished: set[str] | None = None
         for (topic, partition), (start, end) in doors.items():
             self._outcomes.open(topic, partition, start, end)
@@ -52,6 +54,7 @@ class Proof:
         if isinstance(head, Violation):
             return head
         self._history.command(head)
+        self._promises.command(head)
         if self._unfinished is None:
             self._outcomes.command(head, record)
         return None
@@ -62,16 +65,17 @@ class Proof:
 
     def seal(self) -> None:
         """Everything up to the fixed ends was fed. What is fed from now on may finish it, and is not awaited itself."""
-        self._unfinished = {name for name, _ in self._history.unfinished()}
+        self._unfinished = {name for name, _ in self._open()}
 
     def outstanding(self) -> Iterator[Violation]:
         """What would be a violation if nothing more came: records without an outcome, commands half told."""
-        return chain(self._outcomes.missing(), self._half_told())
-
-    def _half_told(self) -> Iterator[Violation]:
-        for name, violation in self._history.unfinished():
+        yield from self._outcomes.missing()
+        for name, violation in self._open():
             if self._unfinished is None or name in self._unfinished:
                 yield violation
+
+    def _open(self) -> Iterator[tuple[str, Violation]]:
+        return chain(self._promises.missing(), self._history.unfinished())
 
     def tally(self) -> Figures:
         """The figures of everything fed so far."""

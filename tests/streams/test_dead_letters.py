@@ -61,7 +61,7 @@ async def put_aside(catalogue):
 
 @pytest.fixture
 async def three(put_aside):
-    await put_aside(NOT_JSON, Code.NOT_JSON, b"{", second=1, headers=[("sent-at", b"5")])
+    await put_aside(NOT_JSON, Code.NOT_JSON, b"{", second=1, headers=[("trace", b"5"), ("sent-at", b"6")])
     await put_aside(SCHEMA, Code.SCHEMA, b"{}", second=3, key=None)
     await put_aside(NULL, Code.NULL_VALUE, None, second=2, key=b"")
 
@@ -150,7 +150,7 @@ def test_the_reason_is_never_taken_for_markup():
 def test_what_is_wrong_today_is_said_with_its_path():
     assert kept(b"{").verdict().startswith("NOT_JSON")
     assert kept(b'{"type": "void", "of": "C-1"}').verdict().startswith("SCHEMA: void.outlet")
-    assert "sink" in kept(b"{", topic="loy.events").verdict()
+    assert "no door" in kept(b"{", topic="loy.events").verdict()
 
 
 def test_what_would_be_taken_today_is_said():
@@ -166,7 +166,7 @@ async def test_a_record_goes_back_whole_to_where_it_came_from(catalogue, three):
     assert done.sent == (NOT_JSON,)
     [record] = await door(catalogue)
     assert (record.partition, record.key, record.value, record.timestamp_ms) == (1, b"card:1", b"{", SENT + 1)
-    assert record.headers == (("sent-at", b"5"), ("replayed-from", NOT_JSON.encode()))
+    assert record.headers == (("trace", b"5"), ("replayed-from", NOT_JSON.encode()))
 
 
 async def test_absent_keys_and_values_stay_absent(catalogue, three):
@@ -205,15 +205,16 @@ async def test_a_record_that_fails_again_can_be_sent_again(catalogue, put_aside,
     await put_aside(record.origin, Code.NOT_JSON, record.value, second=9, headers=record.headers)
     done = await replay(catalogue, code=Code.NOT_JSON)
     assert (done.sent, done.already) == ((record.origin,), 1)
-    assert (await door(catalogue))[-1].headers == (("sent-at", b"5"), ("replayed-from", record.origin.encode()))
+    assert (await door(catalogue))[-1].headers == (("trace", b"5"), ("replayed-from", record.origin.encode()))
 
 
-async def test_a_sinks_dead_letter_never_goes_into_the_log_of_record(catalogue, put_aside):
-    await put_aside("loy.events/0/0", Code.SCHEMA, b"{}", stage="infobip")
+@pytest.mark.parametrize("origin", ["loy.events/0/0", "loy.commands/0/0"])
+async def test_what_the_ledger_or_a_sink_kept_never_goes_into_the_log_of_record(catalogue, put_aside, origin):
+    await put_aside(origin, Code.SCHEMA, b"{}", stage="infobip")
     done = await replay(catalogue, everything=True)
     assert (done.sent, done.elsewhere) == ((), 1)
     assert await door(catalogue, EVENTS) == []
-    assert "belong to a sink" in text(done.render())
+    assert "1 were not kept at" in text(done.render())
 
 
 async def test_the_largest_record_goes_back_too(catalogue, put_aside):

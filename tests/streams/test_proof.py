@@ -3,8 +3,9 @@
 import pytest
 
 from schemas.codes import Code
-from schemas.topics import CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, REDEMPTIONS
+from schemas.topics import CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, REDEMPTIONS, REPLIES
 from streams.proof import Law
+from tests.builders import Member, earning, level, program, tiers
 from tests.streams.written_topics import FEEDING, NOW, Topics
 
 
@@ -98,7 +99,7 @@ def test_a_dead_letter_may_go_with_a_refusal_and_the_refusal_counts(topics, firs
 
 def test_one_id_at_two_doors_is_two_ids(topics):
     topics.reply(topics.check(), id_="X-1")
-    topics.reply(topics.check(topic=REDEMPTIONS), id_="X-1", burned=5)
+    topics.reply(topics.check(topic=REDEMPTIONS), id_="X-1", tier="Gold")
     assert topics.prove() is None
 
 
@@ -398,6 +399,23 @@ def test_a_member_without_a_profile(sold):
     broken(sold, Law.PROFILE, "M1")
 
 
+@pytest.mark.parametrize("moved", [{"earned": 5}, {"earned": -5}, {"earned": 0, "burned": 5}])
+def test_a_reply_that_promises_points_which_no_event_tells(sold, moved):
+    origin = sold.check()
+    sold.command("C-2", origin=origin)
+    sold.reply(origin, id_="C-2", **moved)
+    broken(sold, Law.UNTOLD, "M1", "pos.replies/0/1")
+
+
+def test_a_claims_reply_is_kept_by_the_events_of_its_receipt(topics):
+    origin = topics.check(topic=MEMBER_COMMANDS)
+    topics.reply(origin, id_="claim-1")
+    value = {"id": "C-9", "account": "M1", "type": "take_receipt", "origin": origin, "claim_id": "claim-1"}
+    topics.add(COMMANDS, "M1", value)
+    topics.event("C-9", moves=[("issued", "available", 10, 1)])
+    assert topics.prove() is None
+
+
 # ---------------------------------------------------------------- while a worker is running
 
 
@@ -424,3 +442,91 @@ def test_what_begins_after_the_ends_were_fixed_is_not_waited_for(sold):
     assert proof.feed(sold.command("C-3", origin="pos.checks/0/5")) is None
     assert proof.feed(sold.event("C-3", moves=[("issued", "available", 9, 2)], balance={"earned": 20, "available": 16})) is None
     assert list(proof.outstanding()) == []
+
+
+# ---------------------------------------------------------------- what the real ledger writes
+
+
+class Ledger:
+    """Puts what the core decides onto the topics, as the worker does."""
+
+    def __init__(self, topics):
+        self.topics = topics
+
+    def write(self, step, *, crash_after=None):
+        """A step of a member: its record, command, events and reply; all again after a crash that came after so many events."""
+        t, command = self.topics, step.command
+        answered = step.raw_reply is not None
+        origin = t.add(CHECKS, "", b"{}").origin if answered else ""
+        t.command(command.id, command.account, command.type, origin)
+        for raw in (*step.raw_events[: crash_after or 0], *step.raw_events):
+            t.add(EVENTS, command.account, raw)
+        if answered:
+            outcome = "repeated" if step.repeated else {"accepted": "applied"}.get(step.status, step.status)
+            t.add(REPLIES, "o1", step.raw_reply, (("origin", origin), ("outcome", outcome)))
+
+
+@pytest.fixture
+def life():
+    """A member's life with all that moves points."""
+    rules = program(
+        earning=earning(per_minor=10),
+        points={"pending_days": 2, "expiry": {"kind": "after_days", "days": 90}, "notice_days": 10, "debt": "allow"},
+        redemption={"points_per_minor": 1, "minimum_points": 1, "reservation_minutes": 15},
+        tiers=tiers(level("Gold", points=300)),
+    )
+    member = Member(rules).joined()
+    member.sale(5_000, id="big")
+    member.wait(3).tick()
+    member.reserve("x", 100)
+    member.confirm("x", 60, check_id="second")
+    member.reserve("y", 50)
+    member.cancel("y")
+    member.reserve("late", 10)
+    member.wait(1).sale(2_000, id="second")
+    member.returns("second", (1, 500, 1_000))
+    member.void("big")
+    member.adjust(900)
+    member.adjust(-50)
+    member.returns("unknown", (1, 1_000, 500))
+    member.again(member.steps[1])
+    member.reserve("too-much", 1_000_000)
+    member.wait(100).tick()
+    member.sale(700)
+    member.leave()
+    return member
+
+
+def test_a_members_whole_life_is_proven(topics, life):
+    ledger = Ledger(topics)
+    for step in life.steps:
+        ledger.write(step)
+    assert topics.prove() is None
+    figures = topics.proven.tally()
+    books = life.books
+    assert figures.points["available"] == books.available
+    assert figures.points["debt"] == -books.debt
+    assert figures.points["used"] == books.used > 0
+    assert figures.points["expired"] == books.expired > 0
+    assert figures.points["reversed"] == books.reversed > 0
+    assert {"applied", "repeated", "refused", "parked"} == set(figures.outcomes)
+
+
+@pytest.mark.parametrize("crash_after", [1, 2, 100])
+def test_a_life_with_a_crash_between_any_two_events_heals(topics, life, crash_after):
+    for step in life.steps:
+        Ledger(topics).write(step, crash_after=crash_after)
+    assert topics.prove() is None
+    assert topics.proven.tally().events_again > 0
+
+
+def test_a_life_with_any_event_lost_is_not_proven(life):
+    steps = [step for step in life.steps if not step.repeated]
+    total = sum(len(step.raw_events) for step in steps)
+    for lost in range(total - 1):
+        topics = Topics()
+        for step in steps:
+            Ledger(topics).write(step)
+        del topics.records[EVENTS.name][lost]
+        broken(topics, Law.SEQUENCE)
+    assert total > 20

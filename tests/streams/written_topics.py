@@ -36,7 +36,7 @@ class Topics:
     def reply(self, origin, outcome="applied", *, id_="C-1", status=None, code=Code.OK, at=NOW, **fields):
         status = status or {"applied": "accepted", "repeated": "accepted"}.get(outcome, outcome)
         value = {
-            "id": id_, "status": status, "code": code, "reasons": [], "outlet": "S1", "till": "T1", "member": "M1", "earned": 10,
+            "id": id_, "status": status, "code": code, "reasons": [], "outlet": "S1", "till": "T1", "member": "M1", "earned": 0,
             "burned": 0, "value_minor": 0, "hold_refund_minor": 0, "balance": None, "tier": None, "next_tier": None,
             "to_next_tier": None, "next_expiry": None, "rewards": [], "hits": [], "offers": [], "receipt": [], "program": "main@1",
             "at": TIME,
