@@ -132,7 +132,7 @@ class Tally:
         """How many points left the book `source`, or came to `target`, or both."""
         return sum(n for (a, b), n in self.points.items() if source in (None, a) and target in (None, b))
 
-    def gate(self, ahead: int = 2000) -> Callable[[int], Awaitable[None]]:
+    def gate(self, ahead: int = 500) -> Callable[[int], Awaitable[None]]:
         """For `replay`: waits while more than `ahead` of what is sent from now on has no outcome yet."""
         before = self.answered
 

@@ -18,7 +18,9 @@ def redemptions(
     It asks once for every `spend_minor` that the receipts before its last one add up to, at the till, just before it pays:
     `reserve` 40 s and `confirm` (or `cancel`) 15 s before the receipt. The reward is a gift: the receipt has no `points`
     tender, so it agrees with its lines whether the reservation was granted or not. Choose `spend_minor` somewhat above what
-    the reward's points cost, and next to none is refused; whether it is, only the ledger knows.
+    the reward's points cost, and few are refused; which ones, only the ledger knows. A replay at full speed sends the
+    confirmation before the answer is there, so a refused redemption shows twice: once with its reason, once as
+    RESERVATION_UNKNOWN. At a till's own pace it is not sent at all, see `Arrival.unless_refused`.
     """
     shift = timedelta(days=shift_days)
     asking = _asking(days, shift, spend_minor, clean=clean)
