@@ -34,8 +34,10 @@ class Lot(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """0: never; WITH_ACTIVITY: by the member's last purchase."""
     hold: str = ""
     """The check whose fraud review holds it."""
-    noticed: bool = False
-    """LOY_POINT_EXPIRING_SOON was said."""
+    noticed: int = 0
+    """The end that LOY_POINT_EXPIRING_SOON told about; 0: none yet."""
+    day: int = 0
+    """The day of the purchase, as the till counts; 0: not from a purchase."""
 
 
 class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -45,7 +47,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     points: int
     earned_at: int
     expires_at: int
-    noticed: bool = False
+    noticed: int = 0
 
 
 class Reservation(msgspec.Struct, frozen=True, array_like=True):
@@ -154,16 +156,15 @@ class Tier(msgspec.Struct, frozen=True, array_like=True):
     level: int = 0
     since: int = 0
     until: int = 0
-    """The first instant at which the tier is looked at again; 0: never."""
-    manual_until: int = 0
-    """Set by hand and not lowered before; 0: not set by hand."""
+    """The first instant at which the tier is looked at again (`lots.NEVER`: never); 0 at the lowest level."""
     warned: bool = False
     close_to: str = ""
     """The approach (level and window) that was told about."""
     anniversaries: int = 0
-    before: tuple[int, int] = (0, 0)
-    """(level, until) that the member came into the window of `before_window` with: what a revoked upgrade falls to."""
-    before_window: int = 0
+    manual: tuple[int, int] = (0, 0)
+    """(level, until) set by hand."""
+    floor: tuple[int, int] = (0, 0)
+    """(level, until) that the last review left: what the member came into the window with."""
     history: tuple[tuple[int, int], ...] = ()
     """(from instant, level) of the changes within the horizon, oldest first: the tier at any purchase time."""
 

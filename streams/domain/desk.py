@@ -5,10 +5,10 @@ from typing import assert_never
 from schemas.codes import Code
 from schemas.commands import AdjustPoints, Decide, Join, Leave, Update
 from schemas.members import Approve, Review, SetTier
-from streams.domain import redemption, tiers
+from streams.domain import redemption, settle, tiers
 from streams.domain.account import Lot, Suggested
 from streams.domain.calendar import epoch, local_day
-from streams.domain.lots import expiry_of, make_usable, remove, repay, take
+from streams.domain.lots import NEVER, expiry_of, make_usable, remove, repay, take
 from streams.domain.turn import Turn
 
 
@@ -23,17 +23,26 @@ def join(turn: Turn, command: Join) -> None:
     account.joined_at = account.joined_at or epoch(command.at)
     account.birthday, account.staff = command.birthday or "", command.staff or ""
     turn.say("LOY_OPT_IN", epoch(command.at))
+    settle.from_now_on(turn)
 
 
 def update(turn: Turn, command: Update) -> None:
     """The birthday is all that rules need of the contact data."""
-    turn.account.birthday = command.birthday or ""
+    account, birthday = turn.account, command.birthday or ""
+    if account.status == "new":
+        turn.refuse(Code.MEMBER_UNKNOWN)
+    elif birthday != account.birthday:
+        account.birthday = birthday
+        settle.from_now_on(turn)
 
 
 def leave(turn: Turn, command: Leave) -> None:
     """Opt out. Nothing stays reserved; points stay until they end, in case the member comes back."""
     account = turn.account
-    if account.status != "in" and not command.erased:
+    if account.status == "new":
+        turn.refuse(Code.MEMBER_UNKNOWN)
+        return
+    if account.status == "out" and not command.erased:
         turn.refuse(Code.MEMBER_OPTED_OUT)
         return
     redemption.free_all(turn, epoch(command.at))
@@ -84,29 +93,28 @@ def _approve(turn: Turn, approval: Approve) -> None:
 
 
 def _correct(turn: Turn, points: int, reason: str, *, actor: str, approver: str | None, at: int) -> None:
-    if points > 0:
-        _give(turn, points, at)
-    elif points < 0:
-        _deduct(turn, -points)
-    turn.say("LOY_POINT_ADJUSTED", at, points=points, reason=reason, actor=actor, approver=approver)
+    done = _give(turn, points, at) if points > 0 else -_deduct(turn, -points)
+    turn.say("LOY_POINT_ADJUSTED", at, points=done, reason=reason, actor=actor, approver=approver)
 
 
-def _give(turn: Turn, points: int, at: int) -> None:
+def _give(turn: Turn, points: int, at: int) -> int:
     zone = turn.plan.zone
     number = turn.new_lot_number()
     expires_at = expiry_of(turn.plan.program.points.expiry, local_day(zone, at), zone)
     turn.add_lot(Lot(number, points, "available", at, 0, expires_at))
     turn.post("adjusted", "available", points, number)
     repay(turn)
+    return points
 
 
-def _deduct(turn: Turn, points: int) -> None:
-    """Take from what is usable; what is missing is owed, or let go where the program forgives debts."""
+def _deduct(turn: Turn, points: int) -> int:
+    """Take from what is usable; what is missing is owed, or let go where the program forgives debts. Answers what was taken."""
     usable = min(points, turn.account.books.available)
     for part in take(turn, usable):
         turn.post("available", "adjusted", part.points, part.lot)
-    if turn.plan.program.points.debt != "floor":
-        turn.post("debt", "adjusted", points - usable)
+    owed = 0 if turn.plan.program.points.debt == "floor" else points - usable
+    turn.post("debt", "adjusted", owed)
+    return usable + owed
 
 
 def _review(turn: Turn, verdict: Review) -> None:
@@ -129,8 +137,8 @@ def _review(turn: Turn, verdict: Review) -> None:
         actor=verdict.actor,
         reason=verdict.reason,
     )
-    if verdict.verdict == "release":
-        tiers.after_purchase(turn, local_day(turn.plan.zone, held[0].earned_at), at, None)
+    if verdict.verdict == "release" and turn.account.status == "in":
+        tiers.after_purchase(turn, held[0].day, at, None)
 
 
 def _let_go(turn: Turn, lot: Lot) -> None:
@@ -143,7 +151,9 @@ def _let_go(turn: Turn, lot: Lot) -> None:
 
 def _set_tier(turn: Turn, setting: SetTier) -> None:
     level = turn.plan.level_of.get(setting.tier)
-    if level is None:
+    if turn.account.status != "in":
+        turn.refuse(Code.MEMBER_UNKNOWN if turn.account.status == "new" else Code.MEMBER_OPTED_OUT)
+    elif level is None:
         turn.refuse(Code.TIER_UNKNOWN)
     else:
-        tiers.set_by_hand(turn, level, epoch(setting.until) if setting.until else 0, epoch(setting.at))
+        tiers.set_by_hand(turn, level, epoch(setting.until) if setting.until else NEVER, epoch(setting.at))

@@ -61,6 +61,7 @@ class Plan:
         self.excluded = _line_test(Where(skus=program.earning.exclude.skus), Where(categories=program.earning.exclude.categories))
         self.excluded_tenders = frozenset((*program.earning.exclude.tenders, "points"))
         self.levels = program.tiers.levels
+        self.top = len(self.levels) - 1
         self.level_of = {tier.name: level for level, tier in enumerate(program.tiers.levels)}
         self.rewards = sorted(program.redemption.rewards, key=lambda reward: (reward.points, reward.id))
         self.places = {

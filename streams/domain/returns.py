@@ -94,10 +94,11 @@ def _take_back(turn: Turn, request: Waiting, sale_id: str, sale: SaleRecord | No
         return Code.RETURN_EXCEEDS_SALE
     others = tuple(known for known in turn.account.returned if known.sale != sale_id)
     turn.account.returned = (*others, after)
+    tier = tiers.before_return(turn)
     earned = _uncount(turn, sale, fractions(sale, before), fractions(sale, after))
     restore(turn, sale_id, sale, request.id, request.at)
     _reverse(turn, request, sale, earned)
-    tiers.after_return(turn, sale.day, request.at)
+    tiers.after_return(turn, tier, request.at)
     return None
 
 

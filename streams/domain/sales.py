@@ -175,7 +175,7 @@ def _book(turn: Turn, sale: Sale, check_id: str, accrual: Accrual, *, held: bool
     number = turn.new_lot_number()
     expires_at = expiry_of(policy.expiry, day, turn.plan.zone)
     book: Literal["held", "pending", "available"] = "held" if held else "pending" if pending else "available"
-    turn.add_lot(Lot(number, accrual.points, book, at, available_at, expires_at, check_id if held else ""))
+    turn.add_lot(Lot(number, accrual.points, book, at, available_at, expires_at, check_id if held else "", day=day))
     turn.post("issued", book, accrual.points, number)
     repaid = repay(turn) if book == "available" else 0
     turn.say("LOY_POINT_ACCRUAL", at, **_accrual_detail(check_id, accrual, repaid, held=held))

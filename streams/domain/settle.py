@@ -62,15 +62,14 @@ def _of_lot(turn: Turn, lot: Lot) -> Iterator[tuple[int, int, Action]]:
         if end == NEVER:
             return
         yield end, 2, partial(expire, turn, lot)
-        notice = turn.plan.program.points.notice_days * 86_400
-        if notice and not lot.noticed and end > turn.now:  # nobody is warned of what is over
-            yield end - notice, 1, partial(_notice, turn, end)
+        days, zone = turn.plan.program.points.notice_days, turn.plan.zone
+        if days and lot.noticed != end and end > turn.time:  # nobody is told of what was over when it came
+            yield max(midnight(zone, local_day(zone, end) - days), lot.earned_at), 1, partial(_notice, turn, end)
 
 
 def _of_tier(turn: Turn) -> Iterator[tuple[int, int, Action]]:
-    if len(turn.plan.levels) == 1:
-        return
     for rank, due, action in (
+        (-1, tiers.misfit_due, tiers.fit),
         (5, tiers.warning_due, tiers.warn),
         (6, tiers.anniversary_due, tiers.anniversary),
         (7, tiers.review_due, tiers.review),
@@ -87,9 +86,7 @@ def _of_calendar(turn: Turn) -> Iterator[tuple[int, int, Action]]:
     joined = local_day(zone, account.joined_at)
     yield midnight(zone, years_later(joined, account.anniversaries + 1)), 7, partial(_anniversary, turn)
     if account.birthday:
-        year = max(account.birthdays + 1, date.fromordinal(joined).year)
-        if midnight(zone, day_in_year(year, account.birthday)) < account.joined_at:
-            year += 1
+        year = account.birthdays + 1
         yield midnight(zone, day_in_year(year, account.birthday)), 8, partial(_birthday, turn, year)
 
 
@@ -97,15 +94,29 @@ def _release(turn: Turn, lot: Lot, at: int) -> None:
     make_usable(turn, lot)
     turn.say("LOY_POINT_RELEASED", at, points=lot.points)
     if not turn.plan.program.points.pending_counts_for_tier and turn.account.status == "in":
-        tiers.after_purchase(turn, local_day(turn.plan.zone, lot.earned_at), at, None)
+        tiers.after_purchase(turn, lot.day, at, None)
 
 
 def _notice(turn: Turn, end: int, at: int) -> None:
     """One notice for all that ends at the same instant."""
     account = turn.account
     ending = [lot for lot in account.lots if lot.book == "available" and ends_at(lot, account, turn.plan) == end]
-    account.lots = tuple(replace(lot, noticed=True) if lot in ending else lot for lot in account.lots)
+    account.lots = tuple(replace(lot, noticed=end) if lot in ending else lot for lot in account.lots)
     turn.say("LOY_POINT_EXPIRING_SOON", at, points=sum(lot.points for lot in ending), expires_at=end)
+
+
+def from_now_on(turn: Turn) -> None:
+    """The member joins, comes back or names a birthday: days of the calendar that are past are not told any more."""
+    account, zone, now = turn.account, turn.plan.zone, turn.now
+    today = local_day(zone, now)
+    joined = local_day(zone, account.joined_at)
+    while years_later(joined, account.anniversaries + 1) <= today:
+        account.anniversaries += 1
+    if account.birthday:
+        year = date.fromordinal(today).year
+        past = year if day_in_year(year, account.birthday) <= today else year - 1
+        account.birthdays = max(account.birthdays, past)
+    tiers.from_now_on(turn)
 
 
 def _anniversary(turn: Turn, at: int) -> None:
@@ -149,4 +160,4 @@ def _days_from(turn: Turn) -> int:
     if span.end == 0:
         return today - 70
     previous = tiers.span_of(turn.account, turn.plan, span.first - 1)
-    return min(previous.first, today - 70)
+    return min(previous.first, today - 70) - turn.plan.program.tiers.grace_days

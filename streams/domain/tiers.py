@@ -17,8 +17,9 @@ from schemas.program import (
     RollingWindow,
 )
 from schemas.program import Tier as Level
-from streams.domain.account import Account, Day, SaleRecord
-from streams.domain.calendar import local_day, midnight, next_period, period_start, years_later
+from streams.domain.account import Account, Day, SaleRecord, Tier
+from streams.domain.calendar import epoch, local_day, midnight, next_period, period_start, years_later
+from streams.domain.lots import NEVER
 from streams.domain.plan import Plan
 from streams.domain.turn import Turn
 
@@ -30,6 +31,14 @@ class Span(msgspec.Struct, frozen=True):
 
     first: int
     end: int
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """A level that something vouches for, until an instant (NEVER: for ever), and the sums when it was purchases."""
+
+    level: int
+    until: int
+    total: Day | None = None
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -82,12 +91,12 @@ def sums(account: Account, plan: Plan, span: Span) -> Day:
 
 
 def _uncounted(account: Account, plan: Plan, span: Span) -> int:
-    books = ("held",) if plan.program.points.pending_counts_for_tier else ("held", "pending")
-    return sum(
-        lot.points
-        for lot in account.lots
-        if lot.book in books and (span.end == 0 or span.first <= local_day(plan.zone, lot.earned_at) < span.end)
-    )
+    books = _uncounted_books(plan)
+    return sum(lot.points for lot in account.lots if lot.book in books and (span.end == 0 or span.first <= lot.day < span.end))
+
+
+def _uncounted_books(plan: Plan) -> tuple[str, ...]:
+    return ("held",) if plan.program.points.pending_counts_for_tier else ("held", "pending")
 
 
 def _metric(total: Day, metric: str) -> int:
@@ -130,196 +139,246 @@ def _share_missing(gap: Missing) -> int:
 
 
 def held_at(account: Account, at: int) -> int:
-    """The level held at an instant of the past horizon (C07)."""
+    """The level held just before an instant of the past horizon: what a purchase at that time earns with (C07)."""
     level = account.tier.history[0][1] if account.tier.history else account.tier.level
     for since, held in account.tier.history:
-        if since > at:
+        if since >= at:
             break
         level = held
     return level
 
 
-def _valid_until(turn: Turn, span: Span, day: int) -> int:
-    """How long a level reached in the window is kept: an instant, 0 for ever."""
-    plan, tiers = turn.plan, turn.plan.program.tiers
-    match tiers.window:
+def _valid_until(account: Account, plan: Plan, span: Span) -> int:
+    """How long a level reached in the window is kept."""
+    match plan.program.tiers.window:
         case LifetimeWindow():
-            return 0
+            return NEVER
         case RollingWindow(days=days):
-            return midnight(plan.zone, day + days)
-        case CalendarWindow(period=period):
-            following = next_period(span.end, period)
-        case AnniversaryWindow():
-            following = _member_year(local_day(plan.zone, turn.account.joined_at), span.end).end
-    return midnight(plan.zone, span.end if tiers.valid == "end_of_period" else following)
+            return midnight(plan.zone, span.end - 1 + days)
+        case _:
+            next_one = plan.program.tiers.valid == "end_of_next_period"
+            return midnight(plan.zone, span_of(account, plan, span.end).end if next_one else span.end)
+
+
+def _window_that_begins(turn: Turn, at: int) -> int:
+    """Until when a level is kept that a review lands on."""
+    day = local_day(turn.plan.zone, at)
+    match turn.plan.program.tiers.window:
+        case LifetimeWindow():
+            return NEVER
+        case RollingWindow(days=days):
+            return midnight(turn.plan.zone, day + days)
+        case _:
+            return midnight(turn.plan.zone, span_of(turn.account, turn.plan, day).end)
+
+
+def _by_purchases(account: Account, plan: Plan, days: Iterable[int]) -> list[Standing]:
+    """What the windows of these days vouch for."""
+    totals = [(span, sums(account, plan, span)) for span in {span_of(account, plan, day) for day in days}]
+    return [Standing(qualified(plan, total), _valid_until(account, plan, span), total) for span, total in totals]
+
+
+def _windows_with(account: Account, plan: Plan, day: int) -> list[int]:
+    """Days whose windows count a purchase of `day`: for a late one in rolling windows, later purchases' too (A08)."""
+    window = plan.program.tiers.window
+    if not isinstance(window, RollingWindow):
+        return [day]
+    return [day, *(known.day for known in account.days if day < known.day < day + window.days)]
+
+
+def vouched(turn: Turn, at: int) -> Standing:
+    """The highest level that anything vouches for at `at`: a hand, the last review, or a window whose tiers still last."""
+    account, plan = turn.account, turn.plan
+    days = {local_day(plan.zone, at), *(known.day for known in account.days)}
+    by_others = [Standing(min(level, plan.top), until) for level, until in (account.tier.manual, account.tier.floor)]
+    lasting = [one for one in (*by_others, *_by_purchases(account, plan, days)) if one.until > at]
+    return max(lasting, key=_rank, default=Standing(0, NEVER))
+
+
+def _rank(standing: Standing) -> tuple[int, int]:
+    return standing.level, standing.until
 
 
 def _move(turn: Turn, level: int, at: int, until: int, *, reason: str, line: int | None = None) -> None:
     """Change the level and tell."""
-    account, tier = turn.account, turn.account.tier
-    kind = "LOY_TIER_UPGRADE" if level > tier.level else "LOY_TIER_DOWNGRADE"
-    names = turn.plan.levels
-    previous = names[min(tier.level, len(names) - 1)].name
-    history = tier.history or ((0, tier.level),)
+    account, tier, names = turn.account, turn.account.tier, turn.plan.levels
+    risen = level > tier.level
     account.tier = replace(
-        tier, level=level, since=at, until=until, warned=False, anniversaries=0, history=(*history, (at, level))
+        tier,
+        level=level,
+        since=at,
+        until=until if level else 0,
+        warned=False,
+        anniversaries=0,
+        close_to="" if risen else tier.close_to,
+        history=_history(tier, at, level),
     )
-    turn.say(kind, at, previous=previous, tier=names[level].name, reason=reason, line=line)
+    turn.say(
+        "LOY_TIER_UPGRADE" if risen else "LOY_TIER_DOWNGRADE",
+        at,
+        previous=names[min(tier.level, turn.plan.top)].name,
+        tier=names[level].name,
+        reason=reason,
+        line=line,
+    )
+
+
+def _history(tier: Tier, at: int, level: int) -> tuple[tuple[int, int], ...]:
+    """A late purchase lifts what was held after it; a fall is always the last change."""
+    known = tier.history or ((0, tier.level),)
+    earlier = [change for change in known if change[0] <= at]
+    later = [(since, max(held, level)) for since, held in known if since > at] if level > tier.level else []
+    return (*earlier, (at, level), *later)
 
 
 # ---------------------------------------------------------------- after a purchase
 
 
 def after_purchase(turn: Turn, day: int, at: int, sale: SaleRecord | None) -> None:
-    """Upgrade or renew by the window of the purchase, and say when the next tier is close (C02, C05)."""
+    """Upgrade or renew by the windows of the purchase, and say when the next tier is close (C02, C05).
+
+    A late purchase of a period whose tiers have ended lifts from its own time on; the settling that follows reviews it at once.
+    """
     account, plan = turn.account, turn.plan
-    if len(plan.levels) == 1:
+    if not plan.top:
         return
-    span = span_of(account, plan, day)
-    total = sums(account, plan, span)
-    level = qualified(plan, total)
-    until = _valid_until(turn, span, day)
-    if until and until <= turn.now:
-        return  # a late purchase of a period whose tiers have ended since
-    if level > account.tier.level:
-        _rise(turn, level, span, until, at, _tipping_line(turn, sale, total))
-    elif level == account.tier.level and level and until > account.tier.until > 0:
-        account.tier = replace(account.tier, until=until, warned=False)
-    _tell_when_close(turn, span, total, at)
+    tier = account.tier
+    reached = max(_by_purchases(account, plan, _windows_with(account, plan, day)), key=_rank)
+    over = _review_of(turn, reached.until) <= turn.now
+    if reached.level > max(tier.level, held_at(account, at) if over else 0):
+        _rise(turn, reached, at, _tipping_line(turn, sale, reached))
+    elif reached.level == tier.level and reached.level and reached.until > tier.until:
+        account.tier = replace(tier, until=reached.until, warned=False)
+    _tell_when_close(turn, at)
 
 
-def _rise(turn: Turn, level: int, span: Span, until: int, at: int, line: int | None) -> None:
-    tier = turn.account.tier
-    if tier.before_window != span.first or not tier.before_window:
-        held = (tier.level, tier.until)
-        turn.account.tier = replace(tier, before=held, before_window=span.first)
-    steps = range(tier.level + 1, level + 1) if turn.plan.program.tiers.jump == "sequential" else (level,)
-    for step in steps:
-        _move(turn, step, at, max(until, tier.manual_until), reason="qualified", line=line)
+def _rise(turn: Turn, reached: Standing, at: int, line: int | None) -> None:
+    sequential = turn.plan.program.tiers.jump == "sequential"
+    for step in range(turn.account.tier.level + 1, reached.level + 1) if sequential else (reached.level,):
+        _move(turn, step, at, reached.until, reason="qualified", line=line)
 
 
-def _tipping_line(turn: Turn, sale: SaleRecord | None, total: Day) -> int | None:
-    """The first line of the check without which the new level would not have been reached."""
-    if sale is None:
+def _tipping_line(turn: Turn, sale: SaleRecord | None, reached: Standing) -> int | None:
+    """The first line of the check without which the level would not have been reached; None: it was the visit."""
+    if sale is None or reached.total is None:
         return None
-    target = qualified(turn.plan, total)
+    uncounted = any(lot.number == sale.lot and lot.book in _uncounted_books(turn.plan) for lot in turn.account.lots)
     points = {line.line: 0 for line in sale.lines}
-    for award in sale.awards:
+    for award in () if uncounted else sale.awards:
         points[award.line] += award.points
-    rest = total
+    rest = reached.total
     for sold in reversed(sale.lines):
         rest = replace(rest, points=rest.points - points[sold.line], spend=rest.spend - sold.base)
-        if qualified(turn.plan, rest) < target:
+        if qualified(turn.plan, rest) < reached.level:
             return sold.line
     return None
 
 
-def _tell_when_close(turn: Turn, span: Span, total: Day, at: int) -> None:
-    account, close = turn.account, turn.plan.program.tiers.close
-    gap = missing(turn.plan, account.tier.level, total)
+def _tell_when_close(turn: Turn, at: int) -> None:
+    """Once per approach, by the window that runs now: an upgrade or another window makes it a new approach."""
+    account, plan, close = turn.account, turn.plan, turn.plan.program.tiers.close
+    span = span_of(account, plan, local_day(plan.zone, turn.now))
+    gap = missing(plan, account.tier.level, sums(account, plan, span))
     if close is None or gap is None or gap.missing == 0:
         return
     near = (close.gap is not None and gap.missing <= close.gap) or (
         close.percent is not None and (gap.at_least - gap.missing) * 100 >= gap.at_least * close.percent
     )
-    window = 0 if isinstance(turn.plan.program.tiers.window, RollingWindow) else span.first
-    approach = f"{account.tier.level + 1}@{window}"
-    if near and account.tier.close_to != approach:
+    rolling = isinstance(plan.program.tiers.window, RollingWindow)
+    approach = f"{account.tier.level + 1}@{0 if rolling else span.first}"
+    if not near:
+        account.tier = replace(account.tier, close_to="" if rolling else account.tier.close_to)
+    elif account.tier.close_to != approach:
         account.tier = replace(account.tier, close_to=approach)
-        names = turn.plan.levels
-        turn.say(
-            "LOY_CLOSE_TO_TIER_UPGRADE",
-            at,
-            tier=names[account.tier.level].name,
-            next_tier=names[account.tier.level + 1].name,
-            missing=gap.missing,
-            metric=gap.metric,
-        )
+        here, there = plan.levels[account.tier.level : account.tier.level + 2]
+        turn.say("LOY_CLOSE_TO_TIER_UPGRADE", at, tier=here.name, next_tier=there.name, missing=gap.missing, metric=gap.metric)
 
 
-def after_return(turn: Turn, day: int, at: int) -> None:
+def before_return(turn: Turn) -> Standing | None:
+    """What vouches for the tier before a return takes anything away; None where tiers are kept."""
+    revoked = turn.plan.program.tiers.after_return == "revoke" and turn.account.tier.level
+    return vouched(turn, turn.now) if revoked else None
+
+
+def after_return(turn: Turn, before: Standing | None, at: int) -> None:
     """A return that takes the member below the threshold: keep the tier to the period's end, or take it back (C04).
 
-    Never below what the member came into the window with. Points that others of his checks earned at the higher rate stay.
+    Never below what the member came into the window with, and never for another reason than the return itself. Points that
+    other checks earned at the higher rate stay.
     """
-    account, plan = turn.account, turn.plan
-    tier = account.tier
-    manual = tier.manual_until > turn.now
-    if plan.program.tiers.after_return == "keep" or not tier.level or manual:
+    tier = turn.account.tier
+    if before is None or before.level < tier.level:
         return
-    span = span_of(account, plan, day)
-    if tier.before_window != span.first:
-        return  # the tier was not reached in this window
-    level, until = tier.before
-    floor = level if until == 0 or until > turn.now else 0
-    earned = qualified(plan, sums(account, plan, span))
-    if max(floor, earned) < tier.level:
-        kept_until = _valid_until(turn, span, day) if earned >= floor and earned else until
-        _move(turn, max(floor, earned), at, kept_until, reason="return")
+    left = vouched(turn, turn.now)
+    if left.level < tier.level:
+        _move(turn, left.level, at, left.until, reason="return")
+    elif left.level == tier.level and left.until < before.until:
+        turn.account.tier = replace(tier, until=left.until)
 
 
 # ---------------------------------------------------------------- when time passes
 
 
+def _days_after(turn: Turn, at: int, days: int) -> int:
+    """So many local days later (before, below zero), at midnight."""
+    return midnight(turn.plan.zone, local_day(turn.plan.zone, at) + days) if days else at
+
+
+def _review_of(turn: Turn, until: int) -> int:
+    return until if until in (0, NEVER) else _days_after(turn, until, turn.plan.program.tiers.grace_days)
+
+
 def review_due(turn: Turn) -> int:
     """When the tier is looked at next: the end of its period and the grace after it; 0: never."""
-    tier = turn.account.tier
-    if not tier.level or not tier.until:
-        return 0
-    return max(tier.until + turn.plan.program.tiers.grace_days * 86_400, tier.manual_until)
+    until = turn.account.tier.until
+    return _review_of(turn, until) if until != NEVER else 0
 
 
 def review(turn: Turn, at: int) -> None:
-    """The period is over: renew, or land softly (C03). The days of grace still count for it."""
-    account, plan = turn.account, turn.plan
-    tier = account.tier
-    last_day = local_day(plan.zone, tier.until - 1)
-    span = span_of(account, plan, last_day)
-    grace = Span(span.first, span.end and max(span.end, local_day(plan.zone, at)))
-    earned = qualified(plan, sums(account, plan, grace))
-    today = span_of(account, plan, local_day(plan.zone, at))
-    until = _review_again(turn, today, local_day(plan.zone, at))
-    if earned >= tier.level:
-        account.tier = replace(tier, until=until, warned=False, manual_until=0)
+    """The period is over: renew, or land softly (C03)."""
+    account, tier = turn.account, turn.account.tier
+    best = _at_review(turn, at)
+    if best.level >= tier.level:
+        account.tier = replace(tier, until=best.until, warned=False, floor=(tier.level, best.until))
         return
-    soft = plan.program.tiers.landing == "one_down"
-    level = max(earned, tier.level - 1) if soft else earned
-    account.tier = replace(tier, manual_until=0)
-    _move(turn, level, at, until if level else 0, reason="period_end")
+    soft = turn.plan.program.tiers.landing == "one_down" and not isinstance(turn.plan.program.tiers.window, LifetimeWindow)
+    landing = Standing(tier.level - 1 if soft else 0, _window_that_begins(turn, at))
+    best = max(best, landing, key=_rank)
+    account.tier = replace(tier, floor=(best.level, best.until))
+    _move(turn, best.level, at, best.until, reason="period_end")
 
 
-def _review_again(turn: Turn, span: Span, day: int) -> int:
-    """A level kept or landed on stays for the window that has begun."""
-    if isinstance(turn.plan.program.tiers.window, RollingWindow):
-        return _valid_until(turn, span, day)
-    return midnight(turn.plan.zone, span.end) if span.end else 0
+def _at_review(turn: Turn, at: int) -> Standing:
+    """What vouches for a tier at its review. Purchases in the days of grace still count for the period that is over, unless
+    a tier ends with the very period that it was reached in: then only the new period counts.
+    """
+    account, plan, rules = turn.account, turn.plan, turn.plan.program.tiers
+    best = vouched(turn, at)
+    calendar = not isinstance(rules.window, RollingWindow)
+    if not rules.grace_days or (calendar and rules.valid == "end_of_period"):
+        return best
+    over = span_of(account, plan, local_day(plan.zone, account.tier.until - 1))
+    total = sums(account, plan, Span(over.first, max(over.end, local_day(plan.zone, at))))
+    return max(best, Standing(qualified(plan, total), _window_that_begins(turn, at)), key=_rank)
 
 
 def warning_due(turn: Turn) -> int:
     """When to warn that the tier may be lost; 0: no more in this period."""
     tier, days = turn.account.tier, turn.plan.program.tiers.warning_days
-    if not days or tier.warned or not tier.level or not tier.until:
+    if not days or tier.warned or tier.until in (0, NEVER):
         return 0
-    return tier.until - days * 86_400
+    return max(tier.since, _days_after(turn, tier.until, -days))
 
 
 def warn(turn: Turn, at: int) -> None:
     """LOY_TIER_DOWNGRADE_WARNING, unless the tier is safe already."""
-    account, plan = turn.account, turn.plan
-    tier = account.tier
+    account, tier, names = turn.account, turn.account.tier, turn.plan.levels
     account.tier = replace(tier, warned=True)
-    span = span_of(account, plan, local_day(plan.zone, tier.until - 1))
-    earned = qualified(plan, sums(account, plan, span))
+    due = review_due(turn)
+    earned = _at_review(turn, due).level
     if earned < tier.level:
-        lower = max(earned, tier.level - 1) if plan.program.tiers.landing == "one_down" else earned
-        names = plan.levels
-        turn.say(
-            "LOY_TIER_DOWNGRADE_WARNING",
-            at,
-            tier=names[tier.level].name,
-            lower_tier=names[lower].name,
-            due=review_due(turn),
-        )
+        lower = max(earned, tier.level - 1) if turn.plan.program.tiers.landing == "one_down" else earned
+        turn.say("LOY_TIER_DOWNGRADE_WARNING", at, tier=names[tier.level].name, lower_tier=names[lower].name, due=due)
 
 
 def anniversary_due(turn: Turn) -> int:
@@ -337,23 +396,38 @@ def anniversary(turn: Turn, at: int) -> None:
     turn.say("LOY_TIER_ANNIVERSARY", at, tier=turn.plan.levels[tier.level].name, years=tier.anniversaries + 1)
 
 
-def set_by_hand(turn: Turn, level: int, until: int, at: int) -> None:
-    """A manual tier or a status match: not lowered before `until` (0: no end) (C07)."""
+def misfit_due(turn: Turn) -> int:
+    """Before anything else that concerns the tier: the program does not have the member's level; 0: it has."""
+    tier = turn.account.tier
+    return tier.since if tier.level > turn.plan.top else 0
+
+
+def fit(turn: Turn, at: int) -> None:
+    """The program has fewer levels now: the highest of them is held from its first day on."""
+    since = max(at, min(turn.now, epoch(turn.plan.program.effective_from)))
+    _move(turn, turn.plan.top, since, turn.account.tier.until, reason="program")
+
+
+def from_now_on(turn: Turn) -> None:
+    """The member comes back: what would have been told while away is not told any more. A review is made up for."""
     account = turn.account
-    forever = until == 0
-    account.tier = replace(account.tier, manual_until=until or (1 << 40))
+    while 0 < anniversary_due(turn) <= turn.now:
+        account.tier = replace(account.tier, anniversaries=account.tier.anniversaries + 1)
+    if 0 < warning_due(turn) <= turn.now:
+        account.tier = replace(account.tier, warned=True)
+
+
+def set_by_hand(turn: Turn, level: int, until: int, at: int) -> None:
+    """A manual tier or a status match: not lowered before `until` (NEVER: no end) (C07)."""
+    account = turn.account
+    account.tier = replace(account.tier, manual=(level, until), floor=(0, 0))
     if level != account.tier.level:
-        _move(turn, level, at, 0 if forever else until, reason="manual")
+        _move(turn, level, at, until, reason="manual")
     else:
-        account.tier = replace(account.tier, until=0 if forever else until)
+        account.tier = replace(account.tier, until=max(until, account.tier.until) if level else 0)
 
 
 def forget(history: Sequence[tuple[int, int]], before: int) -> tuple[tuple[int, int], ...]:
     """Tier changes that no check can ask about any more, but for the last of them."""
     old = [change for change in history if change[0] <= before]
     return (*old[-1:], *(change for change in history if change[0] > before))
-
-
-def earliest(times: Iterable[int]) -> int:
-    """The earliest of the times that are set; 0 when none is."""
-    return min((time for time in times if time), default=0)
