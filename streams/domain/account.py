@@ -194,6 +194,10 @@ class Applied(msgspec.Struct, frozen=True, array_like=True):
     points: int = 0
     size: int = 0
     """Bytes of the outcome."""
+    remote: bool = False
+    """Not at a counter."""
+    of: str = ""
+    """The sale that a return or void refers to."""
 
 
 class Books(msgspec.Struct, array_like=True):

@@ -176,6 +176,8 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
             outlet=check.outlet if check else "",
             till=check.till if check else "",
             points=max(0, outcome.earned),
+            remote=getattr(check, "channel", "store") != "store",
+            of=getattr(check, "of", None) or "",
         ),
     )
     _keep_small(account)

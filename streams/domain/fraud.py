@@ -102,10 +102,11 @@ def _densest(at: int, mine: Any, others: list[tuple[int, Any]], window: int, tot
 
 
 def _return_ratio(signal: ReturnRatio, this: Seen, account: Account) -> Hit | None:
+    """Sales that came back, in whole or in part, and returns that name no sale."""
     since = this.at - signal.days * 86_400
     recent = [applied for applied in account.applied if since < applied.at <= this.at]
     sales = sum(1 for applied in recent if applied.kind == "sale")
-    returns = sum(1 for applied in recent if applied.kind in ("return", "void"))
+    returns = len({applied.of or applied.id for applied in recent if applied.kind in ("return", "void")})
     if sales < signal.sales or returns * 100 < signal.percent * sales:
         return None
     return Hit(signal.id, signal.weight, returns * 100 // sales, signal.percent)
@@ -119,7 +120,7 @@ def _travel(signal: ImpossibleTravel, this: Seen, sales: Sequence[Applied], plan
     speeds = [
         _speed(here, plan.places[sale.outlet], abs(sale.at - this.at) + signal.skew_minutes * 60)
         for sale in sales
-        if sale.outlet in plan.places and sale.outlet != this.outlet and abs(sale.at - this.at) < 86_400
+        if not sale.remote and sale.outlet in plan.places and sale.outlet != this.outlet and abs(sale.at - this.at) < 86_400
     ]
     fastest = max(speeds, default=0)
     return Hit(signal.id, signal.weight, fastest, signal.km_per_hour) if fastest > signal.km_per_hour else None
