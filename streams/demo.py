@@ -5,7 +5,7 @@ It ends by itself and leaves nothing running and nothing behind. `loy up` is the
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -14,7 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.rule import Rule
 
 from streams import report, system
-from streams.baskets import Arrival, checks, enrolments, identifiers, in_order, redemptions, weeks
+from streams.baskets import enrolments, identifiers, weeks
+from streams.feeding import journey
 from streams.program_files import SHIPPED, load_program
 from streams.replay import await_registered, replay
 from streams.settings import Settings
@@ -23,8 +24,6 @@ from streams.verify import Findings, verify
 T = TypeVar("T")
 PROGRAM = SHIPPED / "grocer.yaml"
 PARTITIONS = 4
-REWARD, REWARD_AFTER_MINOR = "five-off", 25_000
-"""What households redeem, and after how much spending they ask for it."""
 
 
 async def demo(console: Console, settings: Settings, *, last_week: int) -> bool:
@@ -71,7 +70,7 @@ async def feed(console: Console, settings: Settings, tally: report.Tally, runnin
         joined = bars.add_task(f"{len(households):,} households join", total=len(households))
         await replay(bootstrap, households, progress=lambda n: bars.update(joined, completed=n))
         await _with(running, await_registered(bootstrap, identifiers()))
-        arrivals = list(journey(last_week))
+        arrivals = list(journey(weeks(1, last_week)))
         shopping = bars.add_task(f"{len(arrivals):,} receipts and requests", total=len(arrivals))
         sent = await _with(
             running,
@@ -85,12 +84,6 @@ async def feed(console: Console, settings: Settings, tally: report.Tally, runnin
         )
         bars.update(shopping, total=sent, completed=sent)
         await _with(running, tally.reach(len(households) + sent))
-
-
-def journey(last_week: int) -> Iterator[Arrival]:
-    """Receipts and redemption requests of weeks 1 to `last_week`, by time."""
-    days = weeks(1, last_week)
-    return in_order(redemptions(days, reward=REWARD, spend_minor=REWARD_AFTER_MINOR), checks(days))
 
 
 async def _with(running: system.Worker, work: Awaitable[T]) -> T:

@@ -1,14 +1,23 @@
 """`loy seed` and `loy replay`: members and baskets for a system that runs already."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 from rich.progress import Progress
 
 from streams import report
-from streams.baskets import checks, enrolments, identifiers, in_order, redemptions, weeks
-from streams.demo import REWARD, REWARD_AFTER_MINOR
+from streams.baskets import Arrival, Days, checks, enrolments, identifiers, in_order, redemptions, weeks
 from streams.replay import await_registered, days_to_today, from_now, replay, speed_of
+
+REWARD, REWARD_AFTER_MINOR = "five-off", 25_000
+"""What households redeem, and after how much spending they ask for it."""
+
+
+def journey(days: Days, *, clean: bool = False, shift_days: int = 0) -> Iterator[Arrival]:
+    """Receipts and redemption requests of those days, by time."""
+    asked = redemptions(days, reward=REWARD, spend_minor=REWARD_AFTER_MINOR, clean=clean, shift_days=shift_days)
+    return in_order(asked, checks(days, clean=clean, shift_days=shift_days))
 
 
 async def seed(console: Console, bootstrap: str, program: str) -> None:
@@ -24,17 +33,14 @@ async def feed(console: Console, bootstrap: str, *, speed: str, first: int, last
     days = weeks(first, last)
     shift = days_to_today(days.start, datetime.now(UTC).date()) if speed == "live" else 0
     moved = days._replace(start=days.start + timedelta(days=shift), end=days.end + timedelta(days=shift))
-    arrivals = in_order(
-        redemptions(moved, reward=REWARD, spend_minor=REWARD_AFTER_MINOR, clean=clean, shift_days=shift),
-        checks(moved, clean=clean, shift_days=shift),
-    )
+    arrivals = journey(moved, clean=clean, shift_days=shift)
     now_ms = int(datetime.now(UTC).timestamp() * 1000) if speed == "live" else 0
     async with report.listening(bootstrap) as tally:
         with Progress(console=console) as bars:
             task = bars.add_task(f"weeks {first} to {last} at {speed}", total=None)
             sent = await replay(
                 bootstrap,
-                arrivals,
+                from_now(arrivals, now_ms),
                 speed=pace,
                 gate=tally.gate(),
                 refused=tally.refused,
