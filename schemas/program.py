@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, Field, model_validator
 
 from schemas.base import (
+    MINOR_MAX,
     Category,
     Channel,
     Currency,
@@ -47,6 +48,9 @@ TimeZone = Annotated[str, Field(max_length=60), AfterValidator(_known_zone)]
 
 # ---------------------------------------------------------------- earning
 
+BASE = "base"
+"""How events name the base rate where they name a rule."""
+
 
 class Rate(Model):
     """Points for money: `points` for every `per_minor` minor units really paid."""
@@ -66,7 +70,7 @@ class Exclusions(Model):
 
 
 class DayPart(Model):
-    """From (included) to (excluded) on the till's clock; `to` before `from` runs over midnight."""
+    """From `start` (included) to `end` (excluded) on the till's clock; an `end` before its `start` runs over midnight."""
 
     start: LocalTime
     end: LocalTime
@@ -96,7 +100,7 @@ class RuleCap(Model):
 
     points: Points
     per: Literal["check", "day", "month"]
-    """The span that is counted, by purchase time in the program's time zone."""
+    """The span that is counted: the day or month of the purchase on the till's clock."""
 
 
 class _Rule(Model):
@@ -143,14 +147,15 @@ class Threshold(_Rule):
     """
 
     kind: Literal["threshold"]
-    spend_minor: Minor
+    spend_minor: Annotated[int, Field(ge=1, le=MINOR_MAX)]
+    """Minor units."""
     points: PositivePoints
     join_minutes: Annotated[int, Field(ge=0, le=1440)] = 0
     """0: every receipt for itself."""
 
 
 class NthVisit(_Rule):
-    """Fixed points on every `n`-th visit within the qualification memory. A day is one visit."""
+    """Fixed points on every `n`-th visit since the member joined. A day is one visit."""
 
     kind: Literal["nth_visit"]
     n: Annotated[int, Field(ge=2, le=1000)]
@@ -344,7 +349,7 @@ class Closeness(Model):
     percent: Annotated[int, Field(ge=1, le=99)] | None = None
     """Of the requirement."""
     gap: Annotated[int, Field(ge=1)] | None = None
-    """In the requirement's metric."""
+    """In the metric of the requirement that is nearest: points, minor units or visits."""
 
 
 class Tiers(Model):
@@ -501,6 +506,7 @@ class Program(Model):
     @model_validator(mode="after")
     def _consistent(self) -> "Program":
         _unique("earning.rules", [rule.id for rule in self.earning.rules])
+        _free("earning.rules", BASE, [rule.id for rule in self.earning.rules])
         _unique("earning.groups", [group.id for group in self.earning.groups])
         _unique("redemption.rewards", [reward.id for reward in self.redemption.rewards])
         _unique("tiers.levels", [tier.name for tier in self.tiers.levels])
@@ -524,6 +530,11 @@ def _unique(path: str, names: list[str]) -> None:
     for name, times in Counter(names).items():
         if times > 1:
             raise ValueError(f"{path}: {name!r} is there twice")
+
+
+def _free(path: str, name: str, names: Iterable[str]) -> None:
+    if name in names:
+        raise ValueError(f"{path}: {name!r} is the name of the base rate")
 
 
 def _known(path: str, names: Iterable[str], known: set[str]) -> None:
