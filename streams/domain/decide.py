@@ -35,7 +35,7 @@ from streams.domain.profile import balance_of, profile_of
 from streams.domain.redemption import redeem
 from streams.domain.returns import apply_return, apply_waiting, restore_late
 from streams.domain.sales import apply_sale
-from streams.domain.settle import next_due, prune, settle
+from streams.domain.settle import forgotten, next_due, prune, settle
 from streams.domain.turn import Turn
 
 
@@ -52,14 +52,15 @@ class Decision(msgspec.Struct, frozen=True):
 def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
     """Decide one command at Kafka time `now` (epoch seconds). The account given is left as it was."""
     now = max(now, account.now)
-    known = next((applied for applied in account.applied if applied.id == command.id), None)
+    recalled = forgotten(account, now)
+    known = next((applied for applied in recalled.applied if applied.id == command.id), None)
     if known is not None:
         if known.fingerprint != command.fingerprint:
             return Decision(account, _apart(command, Code.ID_REUSED))
         return Decision(account, outcome_of(known), repeated=True, first_origin=known.origin)
     if _at(command, now) <= max(now - HORIZON, account.floor) and _ages(command):
         return Decision(account, _apart(command, Code.BEYOND_HORIZON))
-    return _decide_new(account, command, plan, now)
+    return _decide_new(recalled, command, plan, now)
 
 
 def _apart(command: AnyCommand, code: Code) -> Outcome:

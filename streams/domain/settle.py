@@ -11,7 +11,7 @@ import msgspec
 
 from streams.domain import redemption, returns, tiers
 from streams.domain.account import HORIZON, REMEMBER, Account, Lot
-from streams.domain.calendar import day_in_year, local_day, midnight, years_later
+from streams.domain.calendar import DAY, day_in_year, local_day, midnight, years_later
 from streams.domain.lots import NEVER, ends_at, expire, make_usable
 from streams.domain.turn import Turn
 
@@ -134,10 +134,14 @@ def _forget_receipt(turn: Turn, _at: int) -> None:
     turn.account = Account(key=turn.account.key, now=turn.account.now)
 
 
-def prune(turn: Turn) -> None:
-    """Forget what no repeat, return or rule can ask for any more."""
-    account, now = turn.account, turn.now
-    kept_from = now - REMEMBER
+def forgotten(account: Account, now: int) -> Account:
+    """The account without what no repeat or return may ask for any more: by whole days, so that it is the same account
+    however many commands came in between.
+    """
+    if now // DAY == account.now // DAY:
+        return account
+    account = account.draft()
+    kept_from = now // DAY * DAY - REMEMBER
     account.applied = tuple(known for known in account.applied if known.now > kept_from)
     account.returned = tuple(known for known in account.returned if known.at > kept_from)
     long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
@@ -147,6 +151,12 @@ def prune(turn: Turn) -> None:
         for known in account.reservations
         if known.status == "open" or known.due > (long_ago if known.check_id else kept_from)
     )
+    return account
+
+
+def prune(turn: Turn) -> None:
+    """Forget what no rule or tier can ask for any more, once everything due has happened."""
+    account, now = turn.account, turn.now
     month_ago = local_day(turn.plan.zone, now - HORIZON) - 31
     account.rule_uses = tuple(use for use in account.rule_uses if use.day >= month_ago and use.points)
     account.days = tuple(known for known in account.days if known.day >= _days_from(turn))
