@@ -5,6 +5,7 @@ Law: the settings that decide about safety are fixed here; a deployment chooses 
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -38,7 +39,7 @@ class Config:
     """Where tables keep their rows: `rocksdb://` or `memory://`."""
     session_timeout: float = 10.0
     """A worker silent for this long loses its partitions to the others."""
-    heartbeat_interval: float = 3.0
+    heartbeat_interval: float = 1.0
     rebalance_timeout: float = 30.0
     """How long the others wait for this worker to finish its batches when the group changes."""
     membership_timeout: float = 60.0
@@ -57,6 +58,8 @@ class Config:
     """Bytes of one produce batch at most. Below the broker's message.max.bytes."""
     send_timeout: float = 60.0
     """A flush that takes longer ends the process."""
+    stop_timeout: float = 60.0
+    """An orderly stop that takes longer ends the process."""
     commit_interval: float = 1.0
     extra: dict[str, Any] = field(default_factory=dict)
     """Further Faust settings."""
@@ -119,6 +122,20 @@ class App(faust.App):
         if self._post is None:
             self._post = Post(self.producer.client, self.config.send_timeout)
         return self._post
+
+    async def stop(self) -> None:
+        """Finish the batches at hand, commit, leave the group; after `stop_timeout` end the process (70)."""
+        late = threading.Timer(self.config.stop_timeout, end_process, (Exit.UNEXPECTED, "the stop took too long"))
+        late.daemon = True
+        late.start()
+        await super().stop()
+        late.cancel()
+
+    def _crash(self, reason: BaseException) -> None:
+        """A crash of any part ends the process; stock would stop in good order, and wait for what crashed."""
+        if not (self.should_stop or isinstance(reason, asyncio.CancelledError)):
+            end_process(Exit.UNEXPECTED, "a part of the worker crashed", error=reason)
+        super()._crash(reason)
 
     def lag(self) -> dict[TP, int]:
         """Records not yet finished, per source partition of this worker (as of the last fetch)."""

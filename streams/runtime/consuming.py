@@ -168,11 +168,13 @@ class BatchConsumer(driver.Consumer):
             self.not_waiting_next_records.set()
 
     def _hand_over(self, tp: TP, records: list[Any]) -> None:
+        if self._is_changelog_tp(tp):
+            # Also when flow stopped meanwhile: a standby goes on without a seek, a dropped change would be a hole.
+            if tp in self.assignment():
+                self.app.tables.recovery.apply(tp, records)
+            return
         if tp not in self._wanted:
             return  # paused while the fetch returned: a seek precedes every resumption
-        if self._is_changelog_tp(tp):
-            self.app.tables.recovery.apply(tp, records)
-            return
         batch = Batch(
             tp.topic,
             tp.partition,

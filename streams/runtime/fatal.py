@@ -6,6 +6,7 @@ Law: no cleanup runs here. Faust's orderly shutdown would commit, and its crash 
 import logging
 import os
 import sys
+from contextlib import suppress
 from enum import IntEnum
 from typing import NoReturn
 
@@ -24,6 +25,6 @@ def end_process(code: Exit, message: str, *, error: BaseException | None = None)
     """Log `message` (with the traceback of `error`) as CRITICAL and leave at once, committing nothing."""
     logger.critical("%s (exit %d)", message, code, exc_info=error)
     for stream in (*(getattr(handler, "stream", None) for handler in logging.getLogger().handlers), sys.stderr):
-        if stream is not None:
-            stream.flush()
+        with suppress(Exception):
+            stream.flush()  # type: ignore[union-attr]
     os._exit(code)

@@ -40,10 +40,11 @@ class PartitionStore(Protocol):
 
 
 class MemoryStore:
-    """Rows in a dict. Rebuilt from the changelog after every start."""
+    """Rows in a dict. Rebuilt from the changelog after every start, brought up to date after a rebalance."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytes] = {}
+        self._offset: int | None = None
 
     def get(self, key: bytes) -> bytes | None:
         return self._rows.get(key)
@@ -54,18 +55,21 @@ class MemoryStore:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(list(self._rows.items()))
 
-    def write(self, changes: Iterable[Change], offset: int | None) -> None:  # noqa: ARG002 - nothing outlives us
+    def write(self, changes: Iterable[Change], offset: int | None) -> None:
         for key, value in changes:
             if value is None:
                 self._rows.pop(key, None)
             else:
                 self._rows[key] = value
+        if offset is not None:
+            self._offset = offset
 
     def offset(self) -> int | None:
-        return None
+        return self._offset
 
     def close(self) -> None:
         self._rows.clear()
+        self._offset = None
 
 
 class RocksStore:

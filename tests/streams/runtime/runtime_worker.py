@@ -43,7 +43,7 @@ def stock(options: argparse.Namespace) -> faust.App:
         options.group, broker=f"kafka://{options.bootstrap}", store=options.store, datadir=options.datadir,
         key_serializer="raw", value_serializer="raw", processing_guarantee="at_least_once", topic_allow_declare=False,
         topic_disable_leader=True, producer_acks=-1, stream_wait_empty=True, broker_commit_interval=0.3,
-        broker_session_timeout=options.session, broker_heartbeat_interval=1.5, consumer_auto_offset_reset="earliest",
+        broker_session_timeout=options.session, broker_heartbeat_interval=0.5, consumer_auto_offset_reset="earliest",
         table_standby_replicas=0, web_enabled=False, worker_redirect_stdouts=False, stream_buffer_maxsize=100_000,
     )  # fmt: skip
     table = app.Table(TABLE, partitions=options.partitions, key_type=bytes, value_type=bytes)
@@ -65,7 +65,7 @@ def ours(options: argparse.Namespace) -> runtime.App:
     app = runtime.app(
         runtime.Config(
             group=options.group, bootstrap=options.bootstrap, datadir=Path(options.datadir), store=options.store,
-            session_timeout=options.session, heartbeat_interval=1.5, commit_interval=0.3, max_batch=options.max_batch,
+            session_timeout=options.session, heartbeat_interval=0.5, commit_interval=0.3, max_batch=options.max_batch,
             membership_timeout=40.0,
         )
     )  # fmt: skip

@@ -165,10 +165,23 @@ def test_rocksdb_remembers_rows_and_offset_and_a_wiped_folder_forgets_both(tmp_p
     stores.close()
 
 
-def test_memory_starts_from_the_beginning_of_the_changelog():
-    store = Stores(None, "rows").of(0)
-    store.write([(b"a", b"1")], 7)
-    assert store.offset() is None
+def test_two_processes_never_write_the_same_files(tmp_path):
+    first, second = Stores(tmp_path, "rows"), Stores(tmp_path, "rows")
+    first.of(0)
+    with pytest.raises(Exception, match="lock"):
+        second.of(0)
+    first.close()
+    second.of(0)
+    second.close()
+
+
+def test_memory_keeps_its_place_while_it_is_open_and_starts_from_the_beginning_afterwards():
+    stores = Stores(None, "rows")
+    stores.of(0).write([(b"a", b"1")], 7)
+    stores.of(0).write([(b"a", b"2")], None)
+    assert stores.of(0).offset() == 7
+    stores.close([0])
+    assert (stores.of(0).offset(), list(stores.of(0).items())) == (None, [])
 
 
 def test_a_view_reads_through_its_own_changes():
