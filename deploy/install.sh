@@ -25,3 +25,5 @@ fi
 echo "Installing the locked packages into $venv ..."
 "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+echo "Resolving Apache Kafka's jars with Maven (once) ..."
+"$venv/bin/python" -c "from streams.broker import resolve_jars; resolve_jars()"

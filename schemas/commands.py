@@ -70,6 +70,8 @@ class Join(_Command):
     at: Instant
     birthday: MonthDay | None = None
     staff: Id | None = None
+    cashier: Id | None = None
+    """Who signed the member up at a till."""
 
 
 class Update(_Command):

@@ -44,6 +44,8 @@ class OptIn(_Command):
     contact: Contact = Contact()
     staff: Id | None = None
     """The member's own cashier id, when on the staff."""
+    cashier: Id | None = None
+    """Who signed the member up at a till."""
 
 
 class UpdateContact(_Command):

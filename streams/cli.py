@@ -252,6 +252,14 @@ def state_hash(
             raise typer.Exit(1)
 
 
+@app.command()
+def cashiers(bootstrap: Bootstrap = None) -> None:
+    """What each cashier's receipts say: identified share, returns, sign-ups, each with its n."""
+    from streams.cashiers import cashiers as figures  # noqa: PLC0415
+
+    console.print(_run(figures(_settings(bootstrap).kafka_bootstrap)))
+
+
 @letters_app.command("list")
 def letters_list(
     bootstrap: Bootstrap = None,

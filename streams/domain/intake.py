@@ -209,7 +209,9 @@ class Intake:
         identity = Identity(loyalty_id=command.loyalty_id, program=command.program, kind="loyalty")
         own = f"loyalty:{command.loyalty_id}"
         links = tuple(self._link(identifier, identity) for identifier in (own, *command.identifiers))
-        join = self._command(Join, command, identity, arrived, birthday=_birthday(command.contact), staff=command.staff)
+        join = self._command(
+            Join, command, identity, arrived, birthday=_birthday(command.contact), staff=command.staff, cashier=command.cashier
+        )
         return Taken(commands=(join,), identities=links, member=_contact(command, command.contact))
 
     def _link(self, identifier: str, known: Identity) -> tuple[str, Identity]:
