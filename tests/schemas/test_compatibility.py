@@ -118,6 +118,12 @@ def test_the_same_schema_breaks_nobody() -> None:
     assert breaking_changes(OLD, deepcopy(OLD)) == []
 
 
+def test_a_field_that_was_always_there_and_is_gone_is_named_once() -> None:
+    new = _changed("required", ["type", "lines"])
+    del new["properties"]["amount"]
+    assert breaking_changes(OLD, new) == ["amount: removed"]
+
+
 def test_closing_an_open_type_breaks_who_writes() -> None:
     assert breaking_changes(_changed("additionalProperties", None), OLD, "in") == [
         "(root): closed: unknown fields would be refused"
