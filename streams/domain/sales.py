@@ -12,7 +12,7 @@ from schemas.checks import Sale
 from schemas.codes import Code
 from schemas.program import Cap
 from streams.domain import fraud, tiers
-from streams.domain.account import WITH_ACTIVITY, Account, Applied, Award, Day, Joined, Lot, RuleUse, SaleRecord, SoldLine
+from streams.domain.account import Account, Applied, Award, Day, Joined, Lot, RuleUse, SaleRecord, SoldLine
 from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end
 from streams.domain.earning import Accrual, Context, award, sold_lines
 from streams.domain.fraud import Hit
@@ -132,8 +132,6 @@ def _remember_purchase(turn: Turn, day: int, at: int, lines: tuple[SoldLine, ...
     count_day(account, day, points=accrual.points, spend=sum(line.base for line in lines), checks=1)
     for rule, points in _by_capped_rule(turn.plan, accrual).items():
         use_rule(account, rule, day, points)
-    if at > account.last_purchase:
-        account.lots = tuple(replace(lot, noticed=False) if lot.expires_at == WITH_ACTIVITY else lot for lot in account.lots)
     account.first_purchase = min(at, account.first_purchase or at)
     account.last_purchase = max(at, account.last_purchase)
     account.first_activity = min(at, account.first_activity or at)
