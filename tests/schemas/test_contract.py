@@ -4,6 +4,7 @@ Examples: `schemas/examples/<topic>/<type>/valid/<name>.json` and `invalid/<name
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -232,3 +233,13 @@ def test_the_asyncapi_document_names_each_writer_and_each_reader() -> None:
 def test_every_code_is_in_the_table_for_people() -> None:
     table = (export.ROOT / "docs" / "codes.md").read_text("utf-8")
     assert all(f"| `{code}` | {code.meaning} |" in table for code in Code)
+
+
+def test_patterns_mean_the_same_to_every_reader_of_the_schemas() -> None:
+    r"""No `\d`, `\w`, `\s` (other scripts differ), no look-around (Rust has none), all anchored."""
+    for name, text in export.documents().items():
+        for pattern in re.findall(r'"pattern": ("(?:[^"\\]|\\.)*")', text):
+            spelt = json.loads(pattern)
+            assert re.search(r"\\[dwsDWSb]|\(\?", spelt) is None, (name, spelt)
+            assert spelt.startswith("^"), (name, spelt)
+            assert spelt.endswith("$"), (name, spelt)
