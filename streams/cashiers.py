@@ -1,4 +1,4 @@
-"""`loy cashiers`: what each cashier's receipts say (A13): identified share, returns, sign-ups, each beside the number it stands on.
+"""`loy cashiers`: what each cashier's receipts say (A13): identified share, returns, sign-ups, each beside its n.
 
 Law: read from the log of record alone; a repeat counts once; a share is never shown without its n.
 """

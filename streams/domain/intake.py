@@ -176,12 +176,12 @@ class Intake:
             case Erase():
                 return self._erase(command, known, arrived)
             case LinkIdentifier():
-                return Taken(identities=(self._link(command.identifier, known),), reply=_done(command, arrived))
+                return Taken(identities=(self._link(command.identifier, known),), reply=_done(command))
             case BlockIdentifier():
-                return Taken(identities=(self._block(command.identifier, known),), reply=_done(command, arrived))
+                return Taken(identities=(self._block(command.identifier, known),), reply=_done(command))
             case ReplaceCard():
                 changes = (self._block(command.old, known), self._link(command.new, known))
-                return Taken(identities=changes, reply=_done(command, arrived))
+                return Taken(identities=changes, reply=_done(command))
             case Adjust(points=points, reason=reason, actor=actor):
                 fields = {"points": points, "reason": reason, "actor": actor}
                 return Taken(commands=(self._command(AdjustPoints, command, known, arrived, **fields),))
@@ -322,14 +322,16 @@ def _contact(command: OptIn | UpdateContact, contact: Contact) -> tuple[str, Mem
 # ---------------------------------------------------------------- answers that intake gives itself
 
 
-def _done(command: AnyMemberCommand, arrived: Arrived) -> tuple[str, bytes]:
-    return DESK, plain_reply(command.command_id, "accepted", Code.OK, arrived, outlet=DESK, member=command.loyalty_id)
+def _done(command: AnyMemberCommand) -> tuple[str, bytes]:
+    """Told at the command's own time, so that a resend is answered with the same bytes."""
+    at = epoch(command.at)
+    return DESK, plain_reply(command.command_id, "accepted", Code.OK, at, outlet=DESK, member=command.loyalty_id)
 
 
 def refusal(record: AnyCheck | AnyRedemption | AnyMemberCommand, problem: BadRecord, arrived: Arrived) -> tuple[str, bytes]:
     """The answer to a record that was understood but cannot be taken."""
     outlet = getattr(record, "outlet", DESK)
-    reply = plain_reply(_id_of(record), "refused", problem.code, arrived, outlet=outlet, till=getattr(record, "till", None))
+    reply = plain_reply(_id_of(record), "refused", problem.code, arrived.at, outlet=outlet, till=getattr(record, "till", None))
     return outlet, reply
 
 
@@ -340,7 +342,7 @@ def _id_of(record: Any) -> str:
 
 
 def plain_reply(
-    reply_id: str, status: str, code: Code, arrived: Arrived, *, outlet: str, till: str | None = None, member: str | None = None
+    reply_id: str, status: str, code: Code, at: int, *, outlet: str, till: str | None = None, member: str | None = None
 ) -> bytes:
     """A reply that tells nothing of an account."""
     return orjson.dumps(
@@ -366,6 +368,6 @@ def plain_reply(
             "offers": [],
             "receipt": [] if status == "accepted" else [code.value],
             "program": None,
-            "at": instant(arrived.at),
+            "at": instant(at),
         }
     )

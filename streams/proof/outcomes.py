@@ -119,10 +119,14 @@ class Outcomes:
         return None
 
     def _same_for_id(self, record: Record, origin: Origin, reply: Reply, body: int) -> Violation | None:
-        """Resent by the till, a check gets the same bytes. A refusal or an id beyond memory is not an answer to the first."""
+        """Resent by the till, a check gets the same bytes. A refusal or an id beyond memory is not an answer to the first.
+
+        A check may be anonymous first, and a member's when it is resent after its card was registered; never two members'.
+        """
         if reply.status == "refused" or reply.code == Code.BEYOND_HORIZON:
             return None
-        if self._by_id.setdefault(digest(origin.topic.encode(), reply.id.encode()), body) == body:
+        whose = b"anonymous" if reply.member is None else b"member"
+        if self._by_id.setdefault(digest(origin.topic.encode(), reply.id.encode(), whose), body) == body:
             return None
         what = f"{reply.id} was answered before with other bytes"
         return Violation(Law.TWO_ANSWERS, what, (str(origin), record.origin), reply.member)
