@@ -4,8 +4,9 @@ Law: a handler returns only after the broker has everything; a record that canno
 on; an account is read once and written once per batch.
 """
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from prometheus_client import Counter
@@ -15,7 +16,7 @@ from schemas.codec import BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
 from schemas.commands import AnyCommand, AskReceipt
 from schemas.dead_letters import DeadLetter
-from schemas.members import AnyMemberCommand
+from schemas.members import AnyMemberCommand, Identity
 from schemas.redemptions import AnyRedemption
 from schemas.topics import (
     CHECKS,
@@ -25,7 +26,6 @@ from schemas.topics import (
     IDENTITIES,
     MEMBER_COMMANDS,
     MEMBERS,
-    REDEMPTIONS,
     REPLIES,
 )
 from streams import metrics
@@ -38,8 +38,8 @@ from streams.domain.receipts import second_half
 from streams.reference import Directory
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
 
-SENT_AT = "sent-at"  # a header of the till, wall clock in epoch milliseconds; travels on, so that latency can be measured
 Inbound = AnyCheck | AnyRedemption | AnyMemberCommand
+Door = Callable[[Any, Arrived], Taken]
 
 
 class Index(Protocol):
@@ -56,64 +56,95 @@ class IntakeAgent:
 
     def __init__(self, directory: Directory, rules: Rules, outbox: Callable[[], Outbox]) -> None:
         self._directory = directory
-        self._intake = Intake(rules, directory)
+        self._rules = rules
+        self._tills = Intake(rules, directory)
         self._outbox = outbox
+        self._registering = asyncio.Lock()
 
     async def handle(self, batch: Batch) -> None:
         """Take one batch of one door's records."""
-        watch = metrics.Stopwatch("intake", [record.timestamp_ms for record in batch.records])
+        watch = metrics.Stopwatch("intake", batch.records)
         outbox = self._outbox()
-        parsed = [self._parse(batch, record, outbox) for record in batch.records]
-        if any(value is not None and self._is_stranger(value) for value in parsed):
-            await self._directory.identities.catch_up()  # registered a moment ago, perhaps by another worker
-        for record, value in zip(batch.records, parsed, strict=True):
-            if value is not None:
-                self._take(batch, record, value, outbox)
-        await outbox.flush()
+        parsed = [(record, value) for record in batch.records if (value := _parsed(batch, record, outbox)) is not None]
+        if batch.topic == MEMBER_COMMANDS.name:
+            async with self._registering:
+                await self._register(batch, parsed, outbox)
+        else:
+            await self._serve_tills(batch, parsed, outbox)
         watch.stop()
 
-    def _parse(self, batch: Batch, record: Record, outbox: Outbox) -> Inbound | None:
-        try:
-            return parse_inbound(batch.topic, record.value)
-        except BadRecord as problem:
-            _bury(outbox, batch, record, problem)
-            return None
+    async def _serve_tills(self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox) -> None:
+        if any(self._is_stranger(value) for _, value in parsed):
+            async with self._registering:  # perhaps registered at this very moment,
+                await self._directory.identities.catch_up()  # or by another worker
+        door = self._tills.check if batch.topic == CHECKS.name else self._tills.redemption
+        for record, value in parsed:
+            self._take(batch, record, value, door, outbox)
+        await outbox.flush()
 
     def _is_stranger(self, value: Inbound) -> bool:
         identifier = getattr(value, "member", None)
-        return identifier is not None and self._intake.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
+        return identifier is not None and self._tills.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
 
-    def _take(self, batch: Batch, record: Record, value: Inbound, outbox: Outbox) -> None:
+    async def _register(self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox) -> None:
+        """Commands first, then identities: whoever finds an account by its card finds it opened. Answers of our own come last."""
+        await self._directory.identities.catch_up()
+        ahead = _Ahead(self._directory)
+        intake = Intake(self._rules, ahead)
+        identities, answers = self._outbox(), self._outbox()
+        for record, value in parsed:
+            taken = self._take(batch, record, value, intake.member, outbox)
+            for key, identity in taken.identities:
+                ahead.identities[key] = identity
+                raw = encode(identity) if identity else None
+                identities.add(IDENTITIES.name, key.encode(), raw, timestamp_ms=record.timestamp_ms)
+            if taken.reply is not None:
+                _reply(answers, *taken.reply, _origin(batch, record), "applied", record)
+        await outbox.flush()
+        await identities.flush()
+        await answers.flush()
+        if ahead.identities:
+            await self._directory.identities.catch_up()  # the next batch sees them too
+
+    def _take(self, batch: Batch, record: Record, value: Inbound, door: Door, outbox: Outbox) -> Taken:
+        """Send on what the record becomes, or refuse it: reply and dead letter."""
         arrived = Arrived(_origin(batch, record), (record.key or b"").decode(errors="replace"), record.timestamp_ms // 1000)
         try:
-            taken = self._door(batch.topic)(value, arrived)
+            taken = door(value, arrived)
         except BadRecord as problem:
             outlet, reply = refusal(value, problem, arrived)
             _reply(outbox, outlet, reply, arrived.origin, "refused", record)
             _bury(outbox, batch, record, problem)
-        else:
-            self._send(taken, arrived, record, outbox)
-
-    def _door(self, topic: str) -> Callable[[Any, Arrived], Taken]:
-        doors: dict[str, Callable[[Any, Arrived], Taken]] = {
-            CHECKS.name: self._intake.check,
-            REDEMPTIONS.name: self._intake.redemption,
-            MEMBER_COMMANDS.name: self._intake.member,
-        }
-        return doors[topic]
-
-    def _send(self, taken: Taken, arrived: Arrived, record: Record, outbox: Outbox) -> None:
-        now = record.timestamp_ms
-        for key, identity in taken.identities:
-            outbox.add(IDENTITIES.name, key.encode(), encode(identity) if identity else None, timestamp_ms=now)
-            self._directory.identities.put(key, identity)
-        if taken.member is not None:
-            loyalty_id, member = taken.member
-            outbox.add(MEMBERS.name, loyalty_id.encode(), encode(member) if member else None, timestamp_ms=now)
+            return Taken()
         for command in taken.commands:
             send_command(outbox, command, record)
-        if taken.reply is not None:
-            _reply(outbox, *taken.reply, arrived.origin, "applied", record)
+        if taken.member is not None:
+            loyalty_id, member = taken.member
+            raw = encode(member) if member else None
+            outbox.add(MEMBERS.name, loyalty_id.encode(), raw, timestamp_ms=record.timestamp_ms)
+        return taken
+
+
+class _Ahead:
+    """The directory as a batch of member commands will leave it."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self.identities: dict[str, Identity | None] = {}
+
+    def identity(self, key: str) -> Identity | None:
+        return self.identities[key] if key in self.identities else self._directory.identity(key)
+
+    def version(self, program: str, at: int) -> Plan | None:
+        return self._directory.version(program, at)
+
+
+def _parsed(batch: Batch, record: Record, outbox: Outbox) -> Inbound | None:
+    try:
+        return parse_inbound(batch.topic, record.value)
+    except BadRecord as problem:
+        _bury(outbox, batch, record, problem)
+        return None
 
 
 def send_command(outbox: Outbox, command: AnyCommand, cause: Record) -> None:
@@ -142,14 +173,14 @@ class LedgerAgent:
 
     async def handle(self, batch: Batch) -> None:
         """Decide one batch of one partition's commands."""
-        watch = metrics.Stopwatch("ledger", [record.timestamp_ms for record in batch.records])
+        watch = metrics.Stopwatch("ledger", batch.records)
         outbox, view = self._outbox(), self._accounts.view(batch.partition)
         touched: dict[bytes, Account] = {}
         for record in batch.records:
             key = record.key or b""
             account = touched.get(key) or unpack(view.get(key), key.decode())
             touched[key] = await self._decide(batch, record, account, outbox)
-        outbox.write(self._accounts, batch.partition, {key: _stored(account) for key, account in touched.items()})
+        outbox.write(self._accounts, batch.partition, {key: stored(account) for key, account in touched.items()})
         await outbox.flush()
         now = max(record.timestamp_ms for record in batch.records) // 1000
         for key, account in touched.items():
@@ -161,7 +192,7 @@ class LedgerAgent:
         plan = await self._directory.plan(command.program)
         decision = decide(account, command, plan, record.timestamp_ms // 1000)
         printed = render.events(command, decision.outcome, plan)
-        if any(len(event) > EVENTS.bytes_max - 100_000 for event in printed):
+        if not fits(printed):
             _bury(outbox, batch, record, BadRecord(Code.TOO_LARGE, "its events would not fit into a record"))
             return account
         self._print(batch, record, command, decision, plan, printed, outbox)
@@ -225,8 +256,13 @@ def _points(book: str) -> Counter:
     return metrics.POINTS.labels(book)
 
 
-def _stored(account: Account) -> bytes | None:
-    """None for the account of a receipt that is forgotten: its row goes."""
+def fits(events: Sequence[bytes]) -> bool:
+    """Whether each of a command's events fits into a record; a command whose events do not is not applied."""
+    return all(len(event) <= EVENTS.bytes_max - 100_000 for event in events)
+
+
+def stored(account: Account) -> bytes | None:
+    """The account's row. None for the account of a receipt that is forgotten: its row goes."""
     return None if account.status == "new" and not account.applied else pack(account)
 
 
@@ -238,7 +274,7 @@ def _origin(batch: Batch, record: Record) -> str:
 
 
 def _passed_on(record: Record) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, value) for name, value in record.headers if name == SENT_AT)
+    return tuple((name, value) for name, value in record.headers if name == metrics.SENT_AT)
 
 
 def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str, record: Record) -> None:

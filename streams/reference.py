@@ -5,16 +5,21 @@ not miss a record just registered asks for that first.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from schemas.members import Identity
 from schemas.program import Program
 from schemas.topics import IDENTITIES, PROGRAMS
+from streams import metrics
 from streams.domain.calendar import epoch
 from streams.domain.plan import Plan
+from streams.runtime.fatal import Exit, end_process
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -22,12 +27,15 @@ T = TypeVar("T")
 class Mirror(Generic[T]):
     """One compacted topic as a mapping from key to parsed value."""
 
+    _reader: AIOKafkaConsumer
+    _asker: AIOKafkaConsumer
+    """On a connection of its own: a question would wait behind the reader's long poll."""
+
     def __init__(self, bootstrap: str, topic: str, parse: Callable[[bytes], T]) -> None:
         self._bootstrap = bootstrap
         self._topic = topic
         self._parse = parse
         self._rows: dict[str, T] = {}
-        self._consumer: AIOKafkaConsumer | None = None
         self._reading: asyncio.Task[None] | None = None
         self._advanced = asyncio.Condition()
         self._positions: dict[TopicPartition, int] = {}
@@ -41,71 +49,72 @@ class Mirror(Generic[T]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def put(self, key: str, value: T | None) -> None:
-        """What this process has just written and the broker acknowledged: its own writes are seen at once."""
+    async def start(self) -> None:
+        """Begin mirroring, once; back when everything written before this call is here."""
+        if self._reading is None:
+            await self._begin()
+        await self.catch_up()
+
+    async def _begin(self) -> None:
+        self._reader, self._asker = _consumer(self._bootstrap), _consumer(self._bootstrap)
+        for consumer in (self._reader, self._asker):
+            await consumer.start()
+            await consumer._client._wait_on_metadata(self._topic)  # noqa: SLF001  # no public way without a subscription
+        partitions = [TopicPartition(self._topic, n) for n in self._reader.partitions_for_topic(self._topic) or ()]
+        self._reader.assign(partitions)
+        await self._reader.seek_to_beginning(*partitions)
+        self._positions = await self._asker.beginning_offsets(partitions)
+        self._reading = asyncio.create_task(self._read())
+
+    async def stop(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reader.stop(), self._asker.stop())
+
+    async def catch_up(self) -> None:
+        """Wait until all that was written before this call is here."""
+        ends = await self._asker.end_offsets(list(self._positions))
+        async with self._advanced:
+            await self._advanced.wait_for(lambda: all(self._positions[part] >= end for part, end in ends.items()))
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                for records in (await self._reader.getmany(timeout_ms=200)).values():
+                    for record in records:
+                        self._take(record)
+                await self._note_positions()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever it is, nobody may go on with a mirror that stands still
+            end_process(Exit.UNEXPECTED, f"the mirror of {self._topic} ended", error=error)
+
+    def _take(self, record: ConsumerRecord) -> None:
+        """A record that nobody can read changes nothing, loudly: the row of before stands."""
+        try:
+            key = (record.key or b"").decode()
+            value = None if record.value is None else self._parse(record.value)
+        except ValueError as problem:
+            metrics.REFERENCE_ERRORS.labels(self._topic).inc()
+            logger.error("%s/%d/%d cannot be read: %s", record.topic, record.partition, record.offset, type(problem).__name__)  # noqa: TRY400  # its content may be personal
+            return
         if value is None:
             self._rows.pop(key, None)
         else:
             self._rows[key] = value
 
-    async def start(self) -> None:
-        """Begin mirroring; back when everything written so far is here. A second call does nothing."""
-        if self._consumer is not None:
-            return
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, enable_auto_commit=False, fetch_max_wait_ms=100, request_timeout_ms=30_000
-        )
-        await self._consumer.start()
-        await self._consumer._client._wait_on_metadata(self._topic)  # noqa: SLF001  # no public way without a subscription
-        partitions = [TopicPartition(self._topic, n) for n in self._consumer.partitions_for_topic(self._topic) or ()]
-        self._consumer.assign(partitions)
-        await self._consumer.seek_to_beginning(*partitions)
-        self._positions = await self._consumer.beginning_offsets(partitions)
-        self._reading = asyncio.create_task(self._read())
-        await self.catch_up()
-
-    async def stop(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-        if self._consumer is not None:
-            await self._consumer.stop()
-
-    async def catch_up(self) -> None:
-        """Wait until all that was written before this call is here. Raises what ended the reading."""
-        assert self._consumer is not None, "the mirror was not started"  # noqa: S101  # a bug of ours
-        ends = await self._consumer.end_offsets(list(self._positions))
-        async with self._advanced:
-            await self._advanced.wait_for(lambda: self._failed() or self._behind(ends) == 0)
-        if self._reading is not None and self._reading.done():
-            self._reading.result()
-
-    def _failed(self) -> bool:
-        return self._reading is not None and self._reading.done()
-
-    def _behind(self, ends: dict[TopicPartition, int]) -> int:
-        return sum(max(0, end - self._positions[part]) for part, end in ends.items())
-
-    async def _read(self) -> None:
-        assert self._consumer is not None  # noqa: S101  # started by `start`
-        try:
-            while True:
-                for part, records in (await self._consumer.getmany(timeout_ms=200)).items():
-                    for record in records:
-                        key = (record.key or b"").decode()
-                        self.put(key, None if record.value is None else self._parse(record.value))
-                    self._positions[part] = records[-1].offset + 1
-                await self._note_positions()
-        finally:
-            async with self._advanced:
-                self._advanced.notify_all()
-
     async def _note_positions(self) -> None:
-        """Compacted-away tails move the position without a record."""
-        assert self._consumer is not None  # noqa: S101  # started by `start`
+        """Positions, not records, say how far we are: compaction may have taken the last ones."""
         for part in self._positions:
-            self._positions[part] = max(self._positions[part], await self._consumer.position(part))
+            self._positions[part] = await self._reader.position(part)
         async with self._advanced:
             self._advanced.notify_all()
+
+
+def _consumer(bootstrap: str) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
+    )
 
 
 class Directory:
