@@ -1,0 +1,283 @@
+"""A whole installation for one test: topics, programs, worker processes, tills that send and ears that hear every answer."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+import orjson
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from schemas.dead_letters import DeadLetter
+from schemas.events import parse_event
+from schemas.replies import Reply
+from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, IDENTITIES, MEMBER_COMMANDS, MEMBERS, REDEMPTIONS, REPLIES, TOPICS
+from streams.app import changelogs
+from streams.broker import free_port
+from streams.publishing import publish
+from streams.rebuild import rebuilt_hash, state_hash
+from streams.settings import Settings
+from streams.system import install
+from streams.verify import verify
+
+DEADLINE = 60.0
+PARTITIONS = 4
+START = datetime(2024, 3, 4, 10, 0, tzinfo=UTC)  # a Monday
+HEARD = (EVENTS.name, REPLIES.name, DEAD_LETTERS.name, IDENTITIES.name, MEMBERS.name)
+
+
+async def until(condition, what, seconds=DEADLINE):
+    """Wait for a condition (plain or async); fail with its name, which may be a function."""
+    end = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if asyncio.iscoroutine(result):
+            result = await result
+        if result:
+            return result
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {seconds:.0f} s in vain: {what() if callable(what) else what}")
+        await asyncio.sleep(0.05)
+
+
+class Worker:
+    """A worker process with a data folder and a metrics port of its own."""
+
+    def __init__(self, settings, name):
+        self.settings = settings.model_copy(update={"data": settings.data / name, "metrics_port": free_port()})
+        self.log = settings.data / f"{name}.log"
+        self.start()
+
+    def start(self):
+        values = self.settings.model_dump(exclude={"identity_key"}, exclude_none=True)
+        env = os.environ | {f"LOY_{name.upper()}": str(value) for name, value in values.items()}
+        with self.log.open("ab") as out:
+            self.process = subprocess.Popen([sys.executable, "-m", "streams", "worker"], env=env, stdout=out, stderr=out)
+
+    def said(self):
+        return self.log.read_text(errors="replace")
+
+    @property
+    def running(self):
+        return self.process.poll() is None
+
+    async def ready(self, times=1):
+        """Wait until it has taken up its partitions for the n-th time."""
+        await until(lambda: self.said().count("Worker ready") >= times or not self.running, f"{self.log} ready")
+        assert self.running, self.said()[-3000:]
+        return self
+
+    async def ended(self):
+        await until(lambda: not self.running, f"{self.log} ends")
+        return self.process.returncode
+
+    async def stop(self):
+        """Ask it to stop in good order; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self):
+        self.process.kill()
+        await self.ended()
+
+    def wipe(self):
+        shutil.rmtree(self.settings.data)
+
+    async def metrics(self):
+        """Every series with its value, as scraped."""
+        url = f"http://127.0.0.1:{self.settings.metrics_port}/metrics"
+
+        def scrape():
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.read().decode()
+
+        lines = (await asyncio.to_thread(scrape)).splitlines()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
+
+
+class System:
+    """Fresh topics on a broker, and everything that was sent and heard since."""
+
+    def __init__(self, bootstrap, folder, **settings):
+        self.bootstrap = bootstrap
+        self.settings = Settings.load(
+            {},
+            kafka_bootstrap=bootstrap,
+            partitions=PARTITIONS,
+            group=f"e2e-{folder.name}",
+            data=folder,
+            clock="stream",
+            clock_seconds=0.2,
+            session_seconds=6,
+            **settings,
+        )
+        self.workers = []
+        self.heard = defaultdict(list)
+        self.sent = []
+        self.at = START
+
+    @contextlib.asynccontextmanager
+    async def running(self, *programs):
+        await _clear(self.bootstrap, [*(topic.name for topic in TOPICS), *(topic.name for topic in changelogs(self.settings))])
+        await install(self.settings, *programs, keep_history=True)
+        self._producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=2, max_request_size=12_500_000)
+        await self._producer.start()
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, fetch_max_wait_ms=50, enable_auto_commit=False)
+        await self._consumer.start()
+        listening = asyncio.create_task(self._listen())
+        try:
+            yield self
+        finally:
+            for worker in self.workers:
+                if worker.running:
+                    worker.process.kill()
+                worker.process.wait()
+                print(f"---- {worker.log}\n{worker.said()[-3000:]}")  # noqa: T201  # pytest shows it when the test failed
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
+            await self._consumer.stop()
+            await self._producer.stop()
+
+    async def _listen(self):
+        partitions = []
+        for topic in HEARD:
+            await self._consumer._client._wait_on_metadata(topic)
+            partitions += [TopicPartition(topic, n) for n in self._consumer.partitions_for_topic(topic)]
+        self._consumer.assign(partitions)
+        await self._consumer.seek_to_beginning(*partitions)
+        while True:
+            for part, records in (await self._consumer.getmany(timeout_ms=500)).items():
+                self.heard[part.topic].extend(records)
+
+    def worker(self, name="w"):
+        worker = Worker(self.settings, name)
+        self.workers.append(worker)
+        return worker
+
+    async def publish(self, program):
+        await publish(self.bootstrap, program)
+
+    # -- sending
+
+    def wait(self, **span):
+        """Let the tills' day go on."""
+        self.at += timedelta(**span)
+        return self
+
+    def put(self, topic, key, value, *, at=None, headers=None):
+        """Put a record on its way; awaiting the result gives its origin."""
+        key = key.encode() if isinstance(key, str) else key
+        value = orjson.dumps(value) if isinstance(value, dict) else value
+        at_ms = int((at or self.at).timestamp() * 1000)
+        return asyncio.ensure_future(self._put(topic, key, value, at_ms, headers or []))
+
+    async def _put(self, topic, key, value, at_ms, headers):
+        sent = await self._producer.send_and_wait(topic, value, key, timestamp_ms=at_ms, headers=headers)
+        origin = f"{topic}/{sent.partition}/{sent.offset}"
+        self.sent.append(origin)
+        return origin
+
+    async def check(self, body, **at):
+        return await self.put(CHECKS.name, body.get("member", ""), body, **at)
+
+    async def redemption(self, body, **at):
+        return await self.put(REDEMPTIONS.name, body["member"], body, **at)
+
+    async def member(self, body, **at):
+        return await self.put(MEMBER_COMMANDS.name, body["loyalty_id"], body, **at)
+
+    async def ask(self, body, **at):
+        """Send to the door it is for, and wait for its reply."""
+        door = self.member if "command_id" in body else self.redemption if "request_id" in body else self.check
+        return await self.reply(await door(body, **at))
+
+    # -- hearing
+
+    def replies(self, origin):
+        """The distinct replies to a record, each with its outcome."""
+        found = {}
+        for record in list(self.heard[REPLIES.name]):
+            headers = dict(record.headers)
+            if headers["origin"].decode() == origin:
+                found[record.value, headers["outcome"].decode()] = None
+        return [(Reply.model_validate_json(value), outcome) for value, outcome in found]
+
+    async def reply(self, origin):
+        return (await until(lambda: self.replies(origin), f"a reply to {origin}"))[0][0]
+
+    async def outcome(self, origin):
+        return (await until(lambda: self.replies(origin), f"a reply to {origin}"))[0][1]
+
+    def letters(self, origin):
+        """Dead letters of a record: (what the headers say, the record)."""
+        read = ((DeadLetter.from_headers(record.headers), record) for record in list(self.heard[DEAD_LETTERS.name]))
+        return [(letter, record) for letter, record in read if letter.origin == origin]
+
+    async def letter(self, origin):
+        return (await until(lambda: self.letters(origin), f"a dead letter of {origin}"))[0]
+
+    def events(self, account):
+        """(event, data) of an account in order, each once."""
+        read = (parse_event(record.value) for record in list(self.heard[EVENTS.name]) if record.key == account.encode())
+        return list({event.sequence: (event, data) for event, data in read}.values())
+
+    def types(self, account):
+        return [event.type.removeprefix("LOY_") for event, _ in self.events(account)]
+
+    def balances(self):
+        """The last balance of each account."""
+        last = {}
+        for record in list(self.heard[EVENTS.name]):
+            event = orjson.loads(record.value)
+            known = last.get(event["subject"])
+            if known is None or event["sequence"] > known["sequence"]:
+                last[event["subject"]] = event
+        return {subject: event["data"]["balance"] for subject, event in last.items()}
+
+    def answered(self):
+        """Origins that have a reply or a dead letter."""
+        lists = (list(self.heard[REPLIES.name]), list(self.heard[DEAD_LETTERS.name]))
+        return {dict(record.headers)["origin"].decode() for records in lists for record in records}
+
+    async def all_answered(self, seconds=DEADLINE):
+        """Wait until every record sent has its answer."""
+
+        def missing():
+            return set(self.sent) - self.answered()
+
+        await until(lambda: not missing(), lambda: f"answers to {len(missing())} records, e.g. {sorted(missing())[:3]}", seconds)
+
+    # -- proving
+
+    async def prove(self):
+        """`loy verify` is clean; the accounts are what the log of record says. Returns the figures and the hash."""
+        findings = await verify(self.bootstrap)
+        assert findings.ok, findings.violation
+        kept = await state_hash(self.bootstrap, self.settings.group)
+        assert kept == await rebuilt_hash(self.bootstrap)
+        return findings.figures, kept
+
+
+async def _clear(bootstrap, names):
+    """Delete the topics that an earlier test left."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        there = set(await admin.list_topics()) & set(names)
+        if there:
+            await admin.delete_topics(sorted(there))
+
+            async def gone():
+                return not set(await admin.list_topics()) & there
+
+            await until(gone, "the old topics are gone")
+    finally:
+        await admin.close()
