@@ -16,6 +16,7 @@ from schemas.currencies import CURRENCIES
 # Largest figures a field may hold: far above any real receipt, far below what a 64-bit store could overflow.
 MINOR_MAX = 10**11
 POINTS_MAX = 10**12
+ID_MAX = 100  # characters
 
 
 class Model(BaseModel):
@@ -70,7 +71,9 @@ PositivePoints = Annotated[int, Field(ge=1, le=POINTS_MAX, description="points, 
 # Names and ids: printable, without blanks at the ends, short enough for a receipt and a key.
 Id = Annotated[
     str,
-    Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]*$", description="an id, as its owner made it"),
+    Field(
+        min_length=1, max_length=ID_MAX, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/+-]*$", description="an id, as its owner made it"
+    ),
 ]
 LoyaltyId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,39}$", description="the member's id, never personal")]
 Name = Annotated[

@@ -3,15 +3,16 @@
 A check's id is its own, or derives from outlet, till, business date and receipt number, so that a resend is known for ever (A07).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from schemas.base import Category, Channel, Currency, Day, Id, Identifier, Instant, Minor, Model, Text
+from schemas.base import ID_MAX, Category, Channel, Currency, Day, Id, Identifier, Instant, Minor, Model, Text
 
 TenderType = Literal["cash", "card", "mobile", "voucher", "gift_card", "points", "credit", "other"]
 ReturnKind = Literal["receipt", "no_receipt", "gift_receipt", "exchange"]
 Quantity = Annotated[int, Field(ge=0, le=10**9, description="thousandths of a unit: 1000 is one piece, 500 half a kilogram")]
+_NAMES_MAX = ID_MAX - len("//20261231/")
 LineNo = Annotated[int, Field(ge=1, le=10_000, description="the line's number on its receipt")]
 
 
@@ -51,7 +52,7 @@ class ReturnedLine(Model):
 
 class _Receipt(Model):
     check_id: Id | None = None
-    """The till's own id for the receipt, unique for ever. Without it, the four fields below make the id."""
+    """The till's own id for the receipt, unique for ever. Without it, the four fields below make it: 100 characters in all."""
     outlet: Id
     till: Id
     business_date: Day
@@ -61,6 +62,12 @@ class _Receipt(Model):
     member: Identifier | None = None
     """The identifier that was read, or none. The record's key is this text, empty when none."""
     cashier: Id | None = None
+
+    @model_validator(mode="after")
+    def _id_fits(self) -> Self:
+        if self.check_id is None and len(self.outlet) + len(self.till) + len(self.receipt) > _NAMES_MAX:
+            raise ValueError(f"without check_id, outlet, till and receipt may have {_NAMES_MAX} characters together")
+        return self
 
 
 class Sale(_Receipt):

@@ -31,6 +31,7 @@ BEYOND_JSON_SCHEMA = {
     "pos.checks/return/unknown-currency",
     "pos.checks/sale/money-as-whole-decimal",
     "pos.checks/sale/time-that-never-was",
+    "pos.checks/sale/names-too-long-for-an-id",
     "loy.events/LOY_POINT_REDEMPTION/wrong-value-minor",
     "loy.programs/program/unknown-currency",
     "loy.programs/program/unknown-time-zone",

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import export
-from schemas.checks import Sale
+from schemas.base import ID_MAX
+from schemas.checks import Sale, check_id
 from schemas.codec import INBOUND, BadRecord, parse_inbound
 from schemas.codes import Code
 from schemas.currencies import CURRENCIES
@@ -166,6 +167,17 @@ def test_a_record_at_the_wrong_door_is_refused(topic: str) -> None:
 )
 def test_an_identifier_has_a_kind_and_a_printable_value(member: Any) -> None:
     assert _refusal(_sale(member=member)).code is Code.SCHEMA
+
+
+@pytest.mark.parametrize("length", [1, 29, 30, 100])
+def test_the_id_made_of_four_names_fits_wherever_an_id_goes(length: int) -> None:
+    names = dict.fromkeys(("outlet", "till", "receipt"), "n" * length)
+    assert len(check_id(_taken(_sale(**names | {"check_id": "own"})))) == 3
+    if length < 30:
+        assert len(check_id(_taken(_sale(**names)))) <= ID_MAX
+    else:
+        bad = _refusal(_sale(**names))
+        assert (bad.code, bad.reason.partition(":")[0]) == (Code.SCHEMA, "sale")
 
 
 @pytest.mark.parametrize("text", ["a\x00b", "a\nb", "\x1b[31m", "a\x7f"])
