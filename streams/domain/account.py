@@ -266,6 +266,8 @@ class Account(msgspec.Struct, array_like=True):
     """Who claimed it; "-" when it was returned."""
     claims: tuple[int, ...] = ()
     """When the member claimed receipts, within the last day."""
+    missed: tuple[Part, ...] = ()
+    """What reversals did not find in the lots of their sales, because it was reserved or used; `earned_at` is when."""
 
     def draft(self) -> "Account":
         """A copy that a decision may change."""

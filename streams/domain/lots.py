@@ -3,7 +3,9 @@
 Law: a point that comes back has its old expiry, so cancelling is no way to dodge it.
 """
 
-from typing import assert_never
+from typing import Literal, assert_never
+
+import msgspec
 
 from schemas.program import (
     AnyExpiry,
@@ -19,6 +21,7 @@ from streams.domain.plan import Plan
 from streams.domain.turn import Turn
 
 NEVER = 1 << 62
+replace = msgspec.structs.replace
 
 
 def expiry_of(policy: AnyExpiry, day: int, zone: str) -> int:
@@ -71,13 +74,39 @@ def take(turn: Turn, points: int) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def put_back(turn: Turn, part: Part) -> None:
-    """Points return to their lot as they were; the caller has posted them into `available`."""
+def put_back(turn: Turn, part: Part, source: Literal["reserved", "used"]) -> None:
+    """Points return to their lot as they were, less what a reversal of their sale has missed meanwhile."""
+    points = part.points - _reclaim(turn, part, source)
+    turn.post(source, "available", points, part.lot)
     for lot in turn.account.lots:
         if lot.number == part.lot and lot.book == "available":
-            turn.change_lot(lot, points=lot.points + part.points)
+            turn.change_lot(lot, points=lot.points + points)
             return
-    turn.add_lot(Lot(part.lot, part.points, "available", part.earned_at, 0, part.expires_at, noticed=part.noticed))
+    if points:
+        turn.add_lot(Lot(part.lot, points, "available", part.earned_at, 0, part.expires_at, noticed=part.noticed))
+
+
+def _reclaim(turn: Turn, part: Part, source: Literal["reserved", "used"]) -> int:
+    """Nobody keeps the points of a sale that was taken back: what was owed for them is paid, what was forgiven is taken."""
+    missed = next((known for known in turn.account.missed if known.lot == part.lot), None)
+    if missed is None:
+        return 0
+    points = min(missed.points, part.points)
+    turn.account.missed = together(turn.account.missed, replace(missed, points=-points))
+    if turn.plan.program.points.debt == "floor":
+        turn.post(source, "reversed", points, part.lot)
+        return points
+    owed = min(points, turn.account.debt)
+    turn.post(source, "debt", owed, part.lot)
+    return owed
+
+
+def together(parts: tuple[Part, ...], more: Part) -> tuple[Part, ...]:
+    """The parts with one more: one entry a lot, none that is empty."""
+    known = next((part for part in parts if part.lot == more.lot), None)
+    total = replace(more, points=more.points + (known.points if known else 0))
+    others = tuple(part for part in parts if part is not known)
+    return (*others, total) if total.points else others
 
 
 def make_usable(turn: Turn, lot: Lot) -> int:
@@ -99,7 +128,7 @@ def repay(turn: Turn) -> int:
 def expire(turn: Turn, lot: Lot, at: int) -> None:
     """The lot ends unused."""
     remove(turn, lot, lot.points, "expired")
-    turn.account.lapsed = (*turn.account.lapsed, Part(lot.number, lot.points, at, lot.expires_at))
+    turn.account.lapsed = together(turn.account.lapsed, Part(lot.number, lot.points, at, lot.expires_at))
     turn.say("LOY_POINT_EXPIRED", at, points=lot.points)
 
 

@@ -164,9 +164,8 @@ def _split(parts: tuple[Part, ...], used: int) -> tuple[tuple[Part, ...], tuple[
 def _free(turn: Turn, reservation_id: str, parts: tuple[Part, ...], reason: str, at: int) -> None:
     if not parts:
         return
-    _post_parts(turn, parts, "reserved", "available")
     for part in parts:
-        put_back(turn, part)
+        put_back(turn, part, "reserved")
     repay(turn)
     turn.say("LOY_POINT_FREED", at, reservation=reservation_id, points=sum(p.points for p in parts), reason=reason)
 

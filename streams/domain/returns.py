@@ -22,7 +22,7 @@ from streams.domain.account import (
     Waiting,
 )
 from streams.domain.calendar import epoch
-from streams.domain.lots import by_expiry, put_back, remove, repay
+from streams.domain.lots import by_expiry, put_back, remove, repay, together
 from streams.domain.outcome import sale_of
 from streams.domain.remains import Fractions, fractions, is_whole, share
 from streams.domain.sales import count_day, use_rule
@@ -33,9 +33,9 @@ replace = msgspec.structs.replace
 
 def apply_return(turn: Turn, check: Return | Void, check_id: str) -> None:
     """A return or void: now, or when its sale comes. Without a sale to refer to it is counted, no more."""
-    if turn.account.status != "in":
+    if turn.account.status == "new":
         turn.answer.code = Code.MEMBER_OPTED_OUT
-        return
+        return  # who has left still gives back what a purchase of before has earned
     at = epoch(check.at)
     turn.account.last_activity = max(at, turn.account.last_activity)
     if check.of is None:
@@ -145,6 +145,8 @@ def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> Non
         part = min(left, lot.points)
         remove(turn, lot, part, "reversed")
         left -= part
+    if left:
+        turn.account.missed = together(turn.account.missed, Part(sale.lot, left, request.at, 0))
     policy = turn.plan.program.points.debt
     owed = 0 if policy == "floor" else left
     turn.post("debt", "reversed", owed)
@@ -175,8 +177,7 @@ def _excuse_expired(turn: Turn, lot: int, points: int) -> int:
     if lapsed is None:
         return 0
     excused = min(points, lapsed.points)
-    others = tuple(part for part in turn.account.lapsed if part is not lapsed)
-    turn.account.lapsed = (*others, replace(lapsed, points=lapsed.points - excused))
+    turn.account.lapsed = together(turn.account.lapsed, replace(lapsed, points=-excused))
     return excused
 
 
@@ -213,8 +214,7 @@ def _next_parts(parts: tuple[Part, ...], done: int, due: int) -> tuple[Part, ...
 
 def _give_back(turn: Turn, parts: tuple[Part, ...], check_id: str, sale_id: str, at: int) -> None:
     for part in parts:
-        turn.post("used", "available", part.points, part.lot)
-        put_back(turn, part)
+        put_back(turn, part, "used")
     repay(turn)
     points = sum(part.points for part in parts)
     turn.say("LOY_POINT_RESTORED", at, check_id=check_id, of=sale_id, points=points)

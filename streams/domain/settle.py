@@ -145,7 +145,8 @@ def forgotten(account: Account, now: int) -> Account:
     account.applied = tuple(known for known in account.applied if known.now > kept_from)
     account.returned = tuple(known for known in account.returned if known.at > kept_from)
     long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
-    account.lapsed = tuple(part for part in account.lapsed if part.points and part.earned_at > long_ago)
+    account.lapsed = tuple(part for part in account.lapsed if part.earned_at > long_ago)
+    account.missed = tuple(part for part in account.missed if part.earned_at > long_ago)
     account.reservations = tuple(
         known
         for known in account.reservations

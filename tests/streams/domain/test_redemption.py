@@ -253,7 +253,7 @@ def test_A03_what_was_reserved_in_time_is_used_in_time() -> None:
     assert member.books.used == 150
 
 
-def test_A06_freed_points_pay_a_debt_first_unless_they_have_ended() -> None:
+def test_A06_freed_points_first_pay_what_is_owed_for_them_then_those_that_have_ended_end() -> None:
     member = two_lots()
     member.reserve("R1", 150)
     member.void("s1")
@@ -261,7 +261,7 @@ def test_A06_freed_points_pay_a_debt_first_unless_they_have_ended() -> None:
     member.wait(7)  # the first lot's points have ended
     step = member.cancel("R1")
     assert step.types == ["POINT_FREED", "POINT_EXPIRED"]
-    assert (member.books.expired, member.account.debt, member.books.available) == (100, 0, 0)
+    assert (member.books.expired, member.account.debt, member.books.available) == (50, 0, 50)
 
 
 # ---------------------------------------------------------------- any interleaving
