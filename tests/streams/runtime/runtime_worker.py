@@ -66,9 +66,12 @@ def ours(options: argparse.Namespace) -> runtime.App:
         runtime.Config(
             group=options.group, bootstrap=options.bootstrap, datadir=Path(options.datadir), store=options.store,
             session_timeout=options.session, heartbeat_interval=0.5, commit_interval=0.3, max_batch=options.max_batch,
-            membership_timeout=40.0,
+            membership_timeout=40.0, standby_replicas=options.standbys,
         )
     )  # fmt: skip
+    if options.no_table:
+        _copy_only(app, options)
+        return app
     table = app.table(TABLE, partitions=options.partitions)
 
     async def handle(batch: runtime.Batch) -> None:
@@ -91,6 +94,18 @@ def ours(options: argparse.Namespace) -> runtime.App:
             await runtime.serve(stream, handle)
 
     return app
+
+
+def _copy_only(app: runtime.App, options: argparse.Namespace) -> None:
+    async def copy(batch: runtime.Batch) -> None:
+        outbox = app.outbox()
+        for record in batch.records:
+            outbox.add(options.out, record.key, record.value, timestamp_ms=record.timestamp_ms)
+        await outbox.flush()
+
+    @app.agent(options.source, name="copy")
+    async def agent(stream: Any) -> None:
+        await runtime.serve(stream, copy)
 
 
 def delay_produce(seconds: float) -> None:
@@ -142,6 +157,8 @@ def main() -> None:
     parser.add_argument("--pad", type=int, default=0)
     parser.add_argument("--max-batch", type=int, default=500)
     parser.add_argument("--one-by-one", action="store_true")
+    parser.add_argument("--no-table", action="store_true")
+    parser.add_argument("--standbys", type=int, default=0)
     parser.add_argument("--fail-on")
     parser.add_argument("--hold-on")
     parser.add_argument("--gate")

@@ -30,13 +30,14 @@ def table_of(records: list[Sent]) -> dict[bytes, list[bytes]]:
     return table
 
 
-@pytest.mark.parametrize("store", ["rocksdb://", "memory://"])
-async def test_another_worker_takes_over_from_a_killed_one_and_nothing_is_lost(line, store):
+@pytest.mark.parametrize(("store", "standbys"), [("rocksdb://", 0), ("memory://", 1)])
+async def test_another_worker_takes_over_from_a_killed_one_and_nothing_is_lost(line, store, standbys):
     await line.make()
     total = 6000
-    with line.worker("ours", "a", store=store, out=line.out, max_batch=50) as first:
+    options = {"store": store, "standbys": standbys, "out": line.out, "max_batch": 50}
+    with line.worker("ours", "a", **options) as first:
         await first.ready()
-        with line.worker("ours", "b", store=store, out=line.out, max_batch=50) as second:
+        with line.worker("ours", "b", **options) as second:
             await asyncio.gather(first.ready(2), second.ready())
             await line.send(rounds(0, total // 2))
             await line.until_committed(total // 6)
@@ -81,6 +82,20 @@ async def test_a_restarted_worker_has_its_table_again(line, after):
         await line.until_committed(2000)
         assert await worker.stop() == 0
     assert await line.rows() == table_of(rounds(0, 2000))
+
+
+async def test_workers_without_tables_share_and_lose_nothing(line):
+    await line.make()
+    await line.send(rounds(0, 2000))
+    with line.worker("ours", "a", no_table=True, out=line.out) as first:
+        await first.ready()
+        with line.worker("ours", "b", no_table=True, out=line.out, seek_late=1) as second:
+            await asyncio.gather(first.ready(2), second.ready())
+            await line.send(rounds(2000, 4000))
+            await line.until_committed(4000)
+            assert await first.stop() == 0
+            assert await second.stop() == 0
+    assert {value for _, value in await line.read(line.out)} == {value for _, value in rounds(0, 4000)}
 
 
 async def test_a_worker_without_records_restores_and_stops(line):
