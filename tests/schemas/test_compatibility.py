@@ -218,7 +218,7 @@ def test_a_missing_or_edited_document_is_drift(tree: Path) -> None:
     assert export.drift(tree) == ["docs/codes.md", "schemas/asyncapi.yaml"]
 
 
-def test_the_command_exits_with_the_answer() -> None:
+def test_the_command_says_nothing_when_all_is_well() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "schemas.export", "--check"],
         cwd=export.ROOT,
@@ -227,4 +227,4 @@ def test_the_command_exits_with_the_answer() -> None:
         check=False,
         timeout=60,
     )
-    assert (done.returncode == 0) == (export.main(["--check"]) is None), done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
