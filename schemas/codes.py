@@ -74,6 +74,9 @@ class Code(StrEnum):
     OFFLINE_REDEMPTION = "OFFLINE_REDEMPTION", "points cannot be redeemed while the till is offline"
     FRAUD_REVIEW = "FRAUD_REVIEW", "held for review"
 
+    # Sinks.
+    VENDOR_REJECTED = "VENDOR_REJECTED", "the vendor will not take it; the reason holds the vendor's words"
+
     # Service desk.
     REASON_MISSING = "REASON_MISSING", "an adjustment needs a reason"
     APPROVAL_NEEDED = "APPROVAL_NEEDED", "over the limit: a second person must approve"

@@ -1,33 +1,62 @@
 """The composition root: settings become a running worker."""
 
 from importlib.metadata import version
+from pathlib import Path
 
-from streams import metrics, runtime, topology
+from connectors import registry
+from connectors.sink import Sink
+from streams import metrics, runtime, sinks, topology
 from streams.settings import Settings
 from streams.topic_admin import Changelog
+
+SINK_BATCH = 5000
+"""Records of a sink's batch at most: what vendors take is larger than what a ledger should."""
 
 
 def changelogs(settings: Settings) -> tuple[Changelog, ...]:
     """The topics behind the tables, which `loy topics apply` creates with those of the catalogue."""
-    return (Changelog(runtime.changelog_topic(settings.group, topology.ACCOUNTS), settings.partitions),)
+    tables = [(settings.group, topology.ACCOUNTS)]
+    tables += [(sink_group(settings, name), sinks.MEMBERS_TABLE) for name in registry.SINKS]
+    return tuple(Changelog(runtime.changelog_topic(group, table), settings.partitions) for group, table in tables)
+
+
+def sink_group(settings: Settings, name: str) -> str:
+    """The consumer group of a sink."""
+    return f"{settings.group}-sink-{name}"
 
 
 def worker(settings: Settings) -> runtime.App:
     """The worker's app, ready to run."""
-    app = runtime.app(
-        runtime.Config(
-            group=settings.group,
-            bootstrap=settings.kafka_bootstrap,
-            datadir=settings.data,
-            store=f"{settings.store}://",
-            session_timeout=settings.session_seconds,
-            heartbeat_interval=settings.session_seconds / 3,
-            instance_id=settings.instance_id,
-            max_batch=settings.max_batch,
-        )
-    )
+    app = runtime.app(_config(settings, settings.group, settings.data, settings.max_batch))
     topology.build(app, settings)
     return app
+
+
+def _config(settings: Settings, group: str, datadir: Path, max_batch: int) -> runtime.Config:
+    return runtime.Config(
+        group=group,
+        bootstrap=settings.kafka_bootstrap,
+        datadir=datadir,
+        store=f"{settings.store}://",
+        session_timeout=settings.session_seconds,
+        heartbeat_interval=settings.session_seconds / 3,
+        instance_id=settings.instance_id,
+        max_batch=max_batch,
+    )
+
+
+def sink_worker(settings: Settings, sink: Sink) -> runtime.App:
+    """The app of one sink: a group of its own, so that a slow vendor delays only itself."""
+    app = runtime.app(_config(settings, sink_group(settings, sink.name), settings.data / f"sink-{sink.name}", SINK_BATCH))
+    sinks.build(app, sink, settings.partitions)
+    return app
+
+
+def run_sink(settings: Settings, name: str) -> None:
+    """Run a sink's worker until SIGTERM or SIGINT. Raises KeyError, ConfigurationError, MappingError."""
+    sink = registry.build(name)
+    metrics.serve(settings.metrics_host, settings.metrics_port, version("loystream"))
+    runtime.run(sink_worker(settings, sink), loglevel=settings.log_level)
 
 
 def run_worker(settings: Settings) -> None:

@@ -101,6 +101,15 @@ def worker(bootstrap: Bootstrap = None) -> None:
 
 
 @app.command()
+def sink(name: str, bootstrap: Bootstrap = None) -> None:
+    """A worker of one sink: tells a vendor of members and events, inside its limits. Settings are LOY_<NAME>_*."""
+    from streams.app import run_sink  # noqa: PLC0415
+
+    logging.getLogger().handlers.clear()
+    run_sink(_settings(bootstrap), name)
+
+
+@app.command()
 def broker(
     data: Annotated[Path, typer.Option(help="Folder for its data.")] = Path(".loystream/kafka"),
     port: Annotated[int, typer.Option(help="Where it answers.")] = 9092,

@@ -3,12 +3,14 @@
 Wrappers for the seams live here too, so that nothing inside the core measures.
 """
 
+import logging
 import time
 from collections.abc import Sequence
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
 
+log = logging.getLogger(__name__)
 REGISTRY = CollectorRegistry()
 
 SENT_AT = "sent-at"  # a header of the till, wall clock in epoch milliseconds; travels on, so that latency can be measured
@@ -109,3 +111,62 @@ def note_lag(lags: dict[tuple[str, int], int]) -> None:
     LAG.clear()
     for (topic, partition), records in lags.items():
         LAG.labels(topic, str(partition)).set(records)
+
+
+# ---------------------------------------------------------------- sinks
+
+SINK_ITEMS = Counter(
+    "loy_sink_items_total",
+    "Items by what became of them: delivered, rejected, again, unknown (sent, answer lost), skipped (history).",
+    ("sink", "outcome"),
+    registry=REGISTRY,
+)
+SINK_CALLS = Histogram(
+    "loy_sink_call_seconds",
+    "Calls to the vendor, by status.",
+    ("sink", "operation", "status"),
+    buckets=_SECONDS,
+    registry=REGISTRY,
+)
+SINK_WAITED = Counter(
+    "loy_sink_limit_wait_seconds_total",
+    "Seconds spent waiting for the vendor's limits.",
+    ("sink", "operation"),
+    registry=REGISTRY,
+)
+SINK_HALTED = Gauge(
+    "loy_sink_halted", "1 while the vendor refuses our credentials or configuration.", ("sink",), registry=REGISTRY
+)
+SINK_BREAKER = Gauge("loy_sink_breaker_open", "1 while the vendor keeps failing.", ("sink",), registry=REGISTRY)
+SINK_AGE = Gauge(
+    "loy_sink_age_seconds", "Age of the oldest event being delivered, 0 when there is none.", ("sink",), registry=REGISTRY
+)
+
+
+class SinkObserver:
+    """Turns what a courier tells into metrics, and a halt into one alert."""
+
+    def __init__(self, sink: str) -> None:
+        self._sink = sink
+        self._halted: str | None = None
+
+    def called(self, operation: str, status: str, seconds: float) -> None:
+        SINK_CALLS.labels(self._sink, operation, status).observe(seconds)
+
+    def waited(self, operation: str, seconds: float) -> None:
+        SINK_WAITED.labels(self._sink, operation).inc(seconds)
+
+    def outcome(self, kind: str, count: int) -> None:
+        SINK_ITEMS.labels(self._sink, kind).inc(count)
+
+    def halted(self, why: str | None) -> None:
+        """Alert once when it stops, and once when it goes on."""
+        if why is not None and self._halted is None:
+            log.critical("sink %s has stopped, nothing is lost: %s", self._sink, why)
+        if why is None and self._halted is not None:
+            log.warning("sink %s goes on", self._sink)
+        self._halted = why
+        SINK_HALTED.labels(self._sink).set(why is not None)
+
+    def breaker(self, *, is_open: bool) -> None:
+        SINK_BREAKER.labels(self._sink).set(is_open)

@@ -74,6 +74,7 @@ class App(faust.App):
     def __init__(self, config: Config) -> None:
         repairs.install()
         self.config = config
+        self.compacted: set[str] = set()
         self.lease = Lease(config.session_timeout)
         self._post: Post | None = None
         super().__init__(config.group, **_settings(config))
@@ -81,10 +82,17 @@ class App(faust.App):
         self.producer_transport = self.transport
         self.sensors.add(repairs.SendFailureEndsProcess())
 
-    def agent(self, channel: Any = None, *, name: str | None = None, **kwargs: Any) -> Callable[[Any], Any]:
-        """An agent on one source topic. An exception that leaves it ends the process with code 70 (L4)."""
+    def agent(
+        self, channel: Any = None, *, name: str | None = None, compacted: bool = False, **kwargs: Any
+    ) -> Callable[[Any], Any]:
+        """An agent on one source topic. An exception that leaves it ends the process with code 70 (L4).
+
+        `compacted` says that the topic is: missing offsets are then superseded records, not lost ones.
+        """
         if not isinstance(channel, str):
             raise TypeError("an agent takes the name of one topic")
+        if compacted:
+            self.compacted.add(channel)
         topic = self.topic(channel, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         register = super().agent(topic, name=name, concurrency=1, **kwargs)
 

@@ -1,8 +1,8 @@
 """The commit book: per partition, what was handed out, what is finished, what is committed.
 
 Law: offsets are committed only up to the end of an unbroken run of finished batches. One batch of a partition is out at
-a time, and it must start exactly where the one before ended: agents read topics without compaction or transactions, so
-a gap is a lost record, whoever lost it.
+a time, and it must start exactly where the one before ended: agents read topics without transactions, so a gap is a lost
+record, whoever lost it; but for topics declared compacted, whose records are superseded, not lost.
 """
 
 from collections.abc import Iterator
@@ -41,12 +41,15 @@ class CommitBook:
         line = self._lines.get(tp)
         return line is not None and line.out is not None
 
-    def hand_out(self, tp: Any, first: int, last: int, token: object) -> None:
-        """The batch `token` with offsets first..last goes to its agent. Raises OffsetGap, KeyError before `start`."""
+    def hand_out(self, tp: Any, first: int, last: int, token: object, *, compacted: bool = False) -> None:
+        """The batch `token` with offsets first..last goes to its agent. Raises OffsetGap, KeyError before `start`.
+
+        In a compacted topic offsets may be missing, but none comes twice.
+        """
         line = self._lines[tp]
         if line.out is not None:
             raise OffsetGap(f"{tp}: {first}..{last} while another batch is out")
-        if first != line.next:
+        if first < line.next or (first > line.next and not compacted):
             raise OffsetGap(f"{tp}: expected offset {line.next}, got {first}")
         line.next, line.out = last + 1, token
 

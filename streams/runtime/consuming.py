@@ -182,7 +182,8 @@ class BatchConsumer(driver.Consumer):
         )
         message = _message_of(tp, batch, self.app.consumer_generation_id)
         try:
-            self.book.hand_out(tp, records[0].offset, records[-1].offset, message)
+            compacted = tp.topic in self.app.compacted
+            self.book.hand_out(tp, records[0].offset, records[-1].offset, message, compacted=compacted)
         except OffsetGap as gap:
             end_process(Exit.OFFSET_GAP, f"records are missing: {gap}. Nothing was committed past it", error=gap)
         self._queue(message)

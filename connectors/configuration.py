@@ -1,0 +1,37 @@
+"""A vendor's settings: read from LOY_<VENDOR>_* variables, secrets never shown."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+MAPPINGS = Path(__file__).parent / "mappings"
+__all__ = ["MAPPINGS", "Configuration", "ConfigurationError", "SecretStr"]
+
+
+class ConfigurationError(ValueError):
+    """A setting of a sink that cannot be, or is missing; the message names the variable."""
+
+
+class Configuration(BaseModel):
+    """What every sink's settings share. Each field is the variable LOY_<SINK>_<FIELD>."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    base_url: str
+    """Where the vendor's API answers."""
+    mapping: Path | None = None
+    """The mapping file; None takes the one that ships."""
+
+    @classmethod
+    def load(cls, sink: str, environment: Mapping[str, str] = os.environ, **changes: Any) -> Self:
+        """From the environment, with some values given outright. Raises ConfigurationError."""
+        prefix = f"LOY_{sink.upper()}_"
+        given = {name: environment[prefix + name.upper()] for name in cls.model_fields if prefix + name.upper() in environment}
+        try:
+            return cls.model_validate(given | changes)
+        except ValidationError as failure:
+            lines = (f"{prefix}{str(e['loc'][0]).upper()}: {e['msg']}" for e in failure.errors(include_input=False))
+            raise ConfigurationError("\n".join(lines)) from None

@@ -1,0 +1,250 @@
+"""The courier: drives a sink's flows over HTTP. The only file of the connectors that does network I/O.
+
+Law: `deliver` returns when every item is delivered or rejected, and not before; whatever else happens (limits, faults, a vendor
+down for days, credentials revoked) is waited for. So a caller that commits afterwards loses nothing.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol, TypeVar
+
+import httpx
+
+from connectors.delivery import Again, Delivered, Halt, Item, Outcome, Rejected, Split
+from connectors.sink import Answer, Call, Lost, Reply, Sink
+
+R = TypeVar("R")
+OnRejected = Callable[[Item, Rejected], None]
+log = logging.getLogger(__name__)
+RETRY_AFTER_MAX = 300.0
+BACKOFF_MAX = 60.0
+HALT_PROBE = 30.0
+"""While credentials or configuration are wrong, try again so often."""
+BREAKER_AFTER = 5
+"""So many failures in a row open the breaker: one call at a time tries, the rest waits."""
+
+
+class Observer(Protocol):
+    """What the courier tells about itself; a process wires it to its metrics."""
+
+    def called(self, operation: str, status: str, seconds: float) -> None: ...
+    def waited(self, operation: str, seconds: float) -> None: ...
+    def outcome(self, kind: str, count: int) -> None: ...
+    def halted(self, why: str | None) -> None: ...
+    def breaker(self, *, is_open: bool) -> None: ...
+
+
+class Bucket:
+    """A token bucket: `rate` calls a second, at most one second's worth at once. `rate` may change while it runs."""
+
+    def __init__(self, rate: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.rate = rate
+        self._tokens = 1.0
+        self._at = clock()
+        self.paused_until = 0.0
+
+    def reserve(self) -> float:
+        """Take a token; answers how many seconds to wait before using it."""
+        now = self._clock()
+        self._tokens = min(max(1.0, self.rate), self._tokens + (now - self._at) * self.rate)
+        self._at = now
+        self._tokens -= 1
+        return max(0.0, -self._tokens / self.rate, self.paused_until - now)
+
+    def pause(self, seconds: float) -> None:
+        """Nobody calls before so many seconds are over."""
+        self.paused_until = max(self.paused_until, self._clock() + seconds)
+
+
+@dataclass
+class Patience:
+    """How long to wait and how; tests make it short."""
+
+    backoff_max: float = BACKOFF_MAX
+    halt_probe: float = HALT_PROBE
+    timeout: float = 30.0
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    sleep: Callable[[float], Any] = asyncio.sleep
+    chance: Callable[[float, float], float] = field(default=random.uniform)
+
+    def backoff(self, attempt: int) -> float:
+        """Full jitter over min(60, 2^n) seconds (AWS Architecture Blog, "Exponential Backoff And Jitter")."""
+        return self.chance(0, min(self.backoff_max, 2.0**attempt))
+
+
+class Courier:
+    """Delivers items to one vendor. One per process; partitions may deliver side by side."""
+
+    def __init__(self, sink: Sink, client: httpx.AsyncClient, observer: Observer, patience: Patience | None = None) -> None:
+        self.sink = sink
+        self._client = client
+        self._observer = observer
+        self._patience = patience or Patience()
+        self._buckets = {operation: Bucket(rate, self._patience.clock) for operation, rate in sink.rates.items()}
+        self._failures = 0
+        self._breaker = asyncio.Lock()
+
+    def share(self, part: float) -> None:
+        """Use such a part of the account's limits: its partitions over all partitions."""
+        for operation, rate in self.sink.rates.items():
+            self._buckets[operation].rate = max(0.01, rate * part)
+
+    async def prepare(self) -> None:
+        """Provision and check the vendor's side; back when it is ready, however long that takes."""
+        while True:
+            problem = await self.run(self.sink.prepare())
+            if problem is None:
+                self._observer.halted(None)
+                return
+            await self._halt(problem)
+
+    async def deliver(self, items: Sequence[Item], rejected: OnRejected) -> None:
+        """Deliver all; `rejected` is told of each item that the vendor will never take."""
+        for batch in self.sink.batches(items):
+            await self._deliver(batch, rejected)
+
+    async def _deliver(self, batch: Sequence[Item], rejected: OnRejected) -> None:
+        attempt = 0
+        while batch:
+            outcomes = await self.run(self.sink.flow(batch))
+            halt, split, wait = self._take(batch, outcomes, rejected)
+            batch = [item for item, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Again | Halt | Split)]
+            if halt is not None:
+                await self._halt(halt)
+            elif split is not None:
+                await self._halve(batch, split, rejected)
+                return
+            elif batch:
+                self._fail()
+                await self._patience.sleep(max(wait, self._patience.backoff(attempt)))
+                attempt += 1
+        self._succeed()
+
+    def _take(
+        self, batch: Sequence[Item], outcomes: Sequence[Outcome], rejected: OnRejected
+    ) -> tuple[Halt | None, Split | None, float]:
+        """Count and report what is settled; answers what stands in the way of the rest, and how long to wait."""
+        halt, split, wait = None, None, 0.0
+        for item, outcome in zip(batch, outcomes, strict=True):
+            match outcome:
+                case Delivered():
+                    self._observer.outcome("delivered", 1)
+                case Rejected():
+                    self._reject(item, outcome, rejected)
+                case Again():
+                    wait = max(wait, outcome.after or 0.0)
+                    self._observer.outcome("unknown" if outcome.unknown else "again", 1)
+                case Split():
+                    split = outcome
+                case Halt():
+                    halt = outcome
+        return halt, split, wait
+
+    async def _halve(self, batch: Sequence[Item], split: Split, rejected: OnRejected) -> None:
+        """Find the item that the vendor refuses a whole batch for."""
+        if len(batch) == 1:
+            self._reject(batch[0], Rejected(split.code, split.words), rejected)
+            return
+        middle = len(batch) // 2
+        await self._deliver(batch[:middle], rejected)
+        await self._deliver(batch[middle:], rejected)
+
+    def _reject(self, item: Item, why: Rejected, rejected: OnRejected) -> None:
+        self._observer.outcome("rejected", 1)
+        rejected(item, why)
+
+    # ------------------------------------------------------------ driving a flow
+
+    async def run(self, flow: Generator[Call, Reply, R]) -> R:
+        """Drive a flow to its end."""
+        try:
+            call = next(flow)
+            while True:
+                call = flow.send(await self._call(call))
+        except StopIteration as end:
+            result: R = end.value
+            return result
+
+    async def _call(self, call: Call) -> Reply:
+        await self._turn(call.operation)
+        if self._failures >= BREAKER_AFTER:
+            async with self._breaker:
+                return await self._request(call)
+        return await self._request(call)
+
+    async def _turn(self, operation: str) -> None:
+        """Wait for the limit, and for what the vendor asked us to wait."""
+        wait = self._buckets[operation].reserve()
+        if wait > 0:
+            self._observer.waited(operation, wait)
+            await self._patience.sleep(wait)
+
+    async def _request(self, call: Call) -> Reply:
+        began = self._patience.clock()
+        try:
+            response = await self._client.request(
+                call.method, self._url(call), content=call.content(), headers=self._headers(call), timeout=self._patience.timeout
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as failure:
+            return self._lost(call, failure, began, sent=False)
+        except httpx.HTTPError as failure:
+            return self._lost(call, failure, began, sent=True)
+        answer = Answer(response.status_code, _lower(response.headers), response.content, self._retry_after(response))
+        self._observer.called(call.operation, str(answer.status), self._patience.clock() - began)
+        if answer.retry_after and answer.status in (429, 503):
+            self._buckets[call.operation].pause(answer.retry_after)
+        return answer
+
+    def _lost(self, call: Call, failure: httpx.HTTPError, began: float, *, sent: bool) -> Lost:
+        self._observer.called(call.operation, "lost", self._patience.clock() - began)
+        return Lost(type(failure).__name__, sent)
+
+    def _url(self, call: Call) -> str:
+        return call.path if call.path.startswith("http") else self.sink.base_url.rstrip("/") + call.path
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        kind = {} if call.content() is None else {"content-type": "application/json"}
+        return {"accept": "application/json", **kind, **self.sink.headers(), **call.headers}
+
+    def _retry_after(self, response: httpx.Response) -> float | None:
+        value = response.headers.get("retry-after")
+        if value is None:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(value).timestamp() - self._patience.wall()
+            except ValueError:
+                return None
+        return min(RETRY_AFTER_MAX, max(0.0, seconds))
+
+    # ------------------------------------------------------------ bad times
+
+    def _fail(self) -> None:
+        self._failures += 1
+        if self._failures == BREAKER_AFTER:
+            log.warning("%s: %d failures in a row; one call at a time from now on", self.sink.name, self._failures)
+            self._observer.breaker(is_open=True)
+
+    def _succeed(self) -> None:
+        self._observer.halted(None)
+        if self._failures >= BREAKER_AFTER:
+            self._observer.breaker(is_open=False)
+        self._failures = 0
+
+    async def _halt(self, problem: Halt) -> None:
+        """Say it once, loudly, and try again from time to time."""
+        self._observer.halted(problem.why)
+        await self._patience.sleep(self._patience.halt_probe)
+
+
+def _lower(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}

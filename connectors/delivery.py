@@ -1,0 +1,110 @@
+"""What a sink is given, and what can become of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS
+from schemas.members import Contact
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A member as vendors know one: the 29 fields of seeds 001 and 002, joined from contact data and loyalty profile."""
+
+    loyalty_id: str
+    contact: Contact | None
+    """None when the CRM never sent any, or the member was erased."""
+    profile: Mapping[str, Any]
+    """`schemas.events.Profile` as plain JSON values: dates as YYYY-MM-DD, points as integers."""
+
+    def field(self, name: str) -> Any:
+        """One of PROFILE_FIELDS as a JSON value, None when there is none. Raises KeyError for any other name."""
+        if name in PERSONAL_FIELDS:
+            return _personal(self.contact, name)
+        if name not in PROFILE_FIELDS:
+            raise KeyError(name)
+        return self.profile.get(name)
+
+
+def _personal(contact: Contact | None, name: str) -> Any:
+    if contact is None:
+        return None
+    if name == "birthday":
+        return contact.birthday.isoformat() if contact.birthday else None
+    return {
+        "first_name": contact.first_name,
+        "last_name": contact.last_name,
+        "email_address": contact.email,
+        "phone_no": contact.phone,
+        "zip_code": contact.zip_code,
+    }[name]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileChange:
+    """The person is as given now. Only the latest of a member is ever sent."""
+
+    person: Person
+    urgent: bool = False
+    """The tier or the opt-in changed: goes before mere balances."""
+    erased: bool = False
+    """The member asked to be forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One LOY_* event, in the order of its member."""
+
+    person: Person
+    """As after the event."""
+    event_id: str
+    """Ours, up to 250 characters; the same for every repeat."""
+    type: str
+    occurred_at: str
+    """RFC 3339."""
+    data: Mapping[str, Any]
+    """`data` of the event, as the contract says for its type."""
+
+
+Item = ProfileChange | Happening
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The vendor has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The vendor will never take it: it becomes a dead letter with the vendor's words."""
+
+    code: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Not now. `after` is what the vendor asked for, in seconds; `unknown` when the answer was lost: it may be there already."""
+
+    why: str
+    after: float | None = None
+    unknown: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The batch was refused whole, nobody says for which item: its halves are tried. A single one is rejected with the words."""
+
+    code: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Nothing can be delivered until somebody acts (credentials, configuration). Nothing is lost: the sink waits."""
+
+    why: str
+
+
+Outcome = Delivered | Rejected | Again | Split | Halt

@@ -1,0 +1,142 @@
+"""Names and types per vendor as data: a file that an integrator can edit, checked at start.
+
+Law: each of the 29 fields and each event is either mapped or dropped by name; forgetting one is an error, not a silence.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import orjson
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from connectors.delivery import Happening, Person
+from schemas.events import EVENTS, PROFILE_FIELDS
+
+Kind = Literal["text", "number", "boolean", "date", "datetime", "list"]
+
+
+class MappingError(ValueError):
+    """The mapping file cannot be used; one line for each mistake, with its path."""
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Target(_Model):
+    """Where a value goes, and as what."""
+
+    to: Annotated[str, Field(min_length=1, max_length=256)]
+    """The vendor's name; dots go down into objects."""
+    type: Kind = "text"
+    length: Annotated[int, Field(ge=1)] | None = None
+    """The longest text the vendor takes; longer ones are cut, lists at an item."""
+
+
+class Property(Target):
+    """A property of an event, taken `from` a profile field or from `data.NAME` of the event."""
+
+    source: Annotated[str, Field(alias="from", min_length=1)]
+
+
+class EventTarget(_Model):
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    """The vendor's name or id of the event."""
+    title: str | None = None
+    properties: tuple[Property, ...] = ()
+
+
+class VendorMapping(_Model):
+    fields: dict[str, Target | None]
+    """By our field name; null drops it, on purpose."""
+    events: dict[str, EventTarget | None]
+    """By LOY_ name; null drops it, on purpose."""
+    join: str = " | "
+    """Between the items of a list that becomes a text."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "VendorMapping":
+        _same("fields", set(self.fields), set(PROFILE_FIELDS))
+        _same("events", set(self.events), set(EVENTS))
+        for name, event in self.events.items():
+            for prop in event.properties if event else ():
+                _known_source(name, prop.source)
+        return self
+
+    def profile(self, person: Person) -> dict[str, Any]:
+        """The person's mapped fields by the vendor's names; values that are absent come as None."""
+        return {target.to: self.value(person.field(name), target) for name, target in self.fields.items() if target is not None}
+
+    def properties(self, happening: Happening) -> dict[str, Any]:
+        """The event's mapped properties; absent values are left out."""
+        event = self.events[happening.type]
+        values = {prop.to: self.value(_source(happening, prop.source), prop) for prop in (event.properties if event else ())}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def value(self, value: Any, target: Target) -> Any:
+        """A JSON value as the target's type. Texts and lists are cut to its length."""
+        if value is None:
+            return None
+        if isinstance(value, list | tuple) and target.type != "list":
+            return self._joined([str(item) for item in value], target.length)
+        if target.type == "text":
+            return str(value)[: target.length]
+        if target.type == "datetime" and len(str(value)) == len("2026-01-01"):
+            return f"{value}T00:00:00Z"
+        if target.type == "date":
+            return str(value)[:10]
+        return value
+
+    def _joined(self, items: list[str], length: int | None) -> str:
+        while length is not None and len(self.join.join(items)) > length and items:
+            items = items[:-1]
+        return self.join.join(items)
+
+
+def _same(path: str, given: set[str], wanted: set[str]) -> None:
+    if missing := wanted - given:
+        raise ValueError(f"{path}: {', '.join(sorted(missing))} neither mapped nor dropped (null)")
+    if unknown := given - wanted:
+        raise ValueError(f"{path}: {', '.join(sorted(unknown))} unknown")
+
+
+def _known_source(event: str, source: str) -> None:
+    model, _ = EVENTS[event]
+    name = source.removeprefix("data.")
+    known = model.model_fields if source.startswith("data.") else {*PROFILE_FIELDS, "occurred_at", "event_id"}
+    if name not in known:
+        raise ValueError(f"events.{event}: there is no {source!r} to take a property from")
+
+
+def _source(happening: Happening, source: str) -> Any:
+    if source.startswith("data."):
+        return happening.data.get(source.removeprefix("data."))
+    if source in ("occurred_at", "event_id"):
+        return getattr(happening, source)
+    return happening.person.field(source)
+
+
+def load_mapping(path: Path) -> VendorMapping:
+    """Read and check a mapping file (YAML or JSON). Raises MappingError."""
+    try:
+        raw = yaml.safe_load(path.read_bytes())
+        return VendorMapping.model_validate_json(orjson.dumps(raw), strict=True)
+    except ValidationError as failure:
+        lines = (f"  {'.'.join(map(str, e['loc'])) or '(file)'}: {e['msg']}" for e in failure.errors(include_url=False))
+        raise MappingError(f"{path.name} is no mapping:\n" + "\n".join(lines)) from None
+    except (OSError, yaml.YAMLError, TypeError) as failure:
+        raise MappingError(f"{path.name}: {failure}") from None
+
+
+def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1}` as `{"a": {"b": 1}}`."""
+    whole: dict[str, Any] = {}
+    for name, value in flat.items():
+        *path, last = name.split(".")
+        place = whole
+        for step in path:
+            place = place.setdefault(step, {})
+        place[last] = value
+    return whole

@@ -1,0 +1,15 @@
+"""The list of sinks: one line each."""
+
+import os
+from collections.abc import Callable, Mapping
+
+from connectors.sink import Sink
+
+Factory = Callable[[Mapping[str, str]], Sink]
+SINKS: dict[str, Factory] = {}
+"""By name: a sink built from the environment. Raises ConfigurationError or MappingError."""
+
+
+def build(name: str, environment: Mapping[str, str] = os.environ) -> Sink:
+    """The sink of that name. Raises KeyError, ConfigurationError, MappingError."""
+    return SINKS[name](environment)

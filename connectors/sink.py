@@ -1,0 +1,162 @@
+"""What a sink is: a name, limits, and flows. No I/O here or in any vendor's file.
+
+A flow is a generator: it yields calls, is sent an answer (or the news that there is none), and returns one outcome for each item.
+It never raises on a strange answer. `courier.py` drives it, keeps the limits, repeats, splits and waits.
+"""
+
+import json
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import orjson
+
+from connectors.delivery import Again, Delivered, Halt, Happening, Item, Outcome, Rejected, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP request. `operation` names the limit it counts against, and the metric."""
+
+    operation: str
+    method: str
+    path: str
+    """Below the sink's base URL; or a whole URL, e.g. of a token endpoint."""
+    json: Any = None
+    body: bytes | None = None
+    """Instead of `json`, when it is none."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def content(self) -> bytes | None:
+        """The bytes to send."""
+        return self.body if self.json is None else orjson.dumps(self.json)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. Bodies are read leniently: gateways answer HTML, some answer nothing."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    retry_after: float | None = None
+    """Seconds the vendor asks us to wait, from a number or an HTTP date, at most 300 (RFC 9110, section 10.2.3)."""
+
+    def json(self) -> Any:
+        """The body as JSON, or None."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    def text(self, most: int = 2000) -> str:
+        """The beginning of the body, for a dead letter."""
+        return self.body[: most * 4].decode(errors="replace")[:most]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """No answer. `sent` when the vendor may have acted on the request all the same."""
+
+    why: str
+    sent: bool
+
+
+Reply = Answer | Lost
+Flow = Generator[Call, Reply, Sequence[Outcome]]
+Setup = Generator[Call, Reply, Halt | None]
+
+
+class Sink(Protocol):
+    """One vendor. Written once, in a file of its own."""
+
+    name: str
+    base_url: str
+    rates: Mapping[str, float]
+    """Requests a second for each operation, of the whole account; shared out over the workers by partitions."""
+    events: frozenset[str]
+    """The LOY_ events that the vendor is told of."""
+
+    def headers(self) -> Mapping[str, str]:
+        """For every call; secrets live here and nowhere else."""
+        ...
+
+    def prepare(self) -> Setup:
+        """Check and provision the vendor's side at start. Returns why it cannot work, or None."""
+        ...
+
+    def batches(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """Cut into what one flow takes: by count, bytes and kind. Profiles come before events of the same member."""
+        ...
+
+    def flow(self, batch: Sequence[Item]) -> Flow:
+        """Deliver one batch. Safe to repeat: ids derive from ours."""
+        ...
+
+    def read(self, loyalty_ids: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
+        """What the vendor holds, for `loy reconcile`: by member the mapped fields, None when there is no such person."""
+        ...
+
+    def expected(self, item: Item) -> Mapping[str, Any]:
+        """What `read` should answer for this person."""
+        ...
+
+
+def classify(reply: Reply) -> Outcome | None:  # noqa: PLR0911  # one return a case
+    """What an ordinary answer means for everything in the request; None for a 2xx, whose body must tell."""
+    match reply:
+        case Lost():
+            return Again(reply.why, unknown=reply.sent)
+        case Answer(status=401 | 403):
+            return Halt(f"{reply.status}: {reply.text(300)}")
+        case Answer(status=413):
+            return Split("413", "the request is too large")
+        case Answer(status=404 | 405):
+            return Halt(f"{reply.status} for this address: is the base URL right?")
+        case Answer(status=status) if status in (408, 425, 429) or status >= 500:
+            return Again(str(status), reply.retry_after)
+        case Answer(status=status) if status >= 400:
+            return Split(str(status), reply.text())
+        case Answer(status=status) if status >= 300:
+            return Halt(f"{status}: redirected; is the base URL right?")
+    return None
+
+
+def everyone(batch: Sequence[Item], outcome: Outcome) -> list[Outcome]:
+    """The same outcome for all."""
+    return [outcome] * len(batch)
+
+
+def chunks(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+    """Pieces of at most so many."""
+    return (items[start : start + most] for start in range(0, len(items), most))
+
+
+def segment(text: str) -> str:
+    """One segment of a path."""
+    return quote(text, safe="")
+
+
+__all__ = [
+    "Again",
+    "Answer",
+    "Call",
+    "Delivered",
+    "Flow",
+    "Halt",
+    "Happening",
+    "Item",
+    "Lost",
+    "Outcome",
+    "Rejected",
+    "Reply",
+    "Setup",
+    "Sink",
+    "Split",
+    "chunks",
+    "classify",
+    "everyone",
+    "segment",
+]
