@@ -14,7 +14,7 @@ from prometheus_client import Counter
 from schemas.checks import AnyCheck
 from schemas.codec import BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
-from schemas.commands import AnyCommand, AskReceipt
+from schemas.commands import AnyCommand
 from schemas.dead_letters import DeadLetter
 from schemas.members import AnyMemberCommand, Identity
 from schemas.redemptions import AnyRedemption
@@ -222,7 +222,7 @@ class LedgerAgent:
         answer = render.reply(command, outcome, plan)
         if answer is not None:
             _reply(outbox, *answer, command.origin, verdict, record)
-        if outcome.follow and isinstance(command, AskReceipt):
+        if outcome.follow:
             send_command(outbox, second_half(command, outcome.follow), record)
         if outcome.code is Code.BEYOND_HORIZON:
             _bury(outbox, batch, record, BadRecord(outcome.code, outcome.code.meaning))

@@ -8,7 +8,6 @@ from typing import assert_never
 
 import msgspec
 
-from schemas.checks import AnyCheck, Sale
 from schemas.codes import Code
 from schemas.commands import (
     AdjustPoints,
@@ -58,7 +57,7 @@ def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decis
         if known.fingerprint != command.fingerprint:
             return Decision(account, _apart(command, Code.ID_REUSED))
         return Decision(account, outcome_of(known), repeated=True, first_origin=known.origin)
-    if _at(command, now) <= max(now - HORIZON, account.floor) and _ages(command):
+    if _at(command, now) <= max(now - HORIZON, account.floor) and _is_stale(account, command, now):
         return Decision(account, _apart(command, Code.BEYOND_HORIZON))
     return _decide_new(recalled, command, plan, now)
 
@@ -77,10 +76,10 @@ def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> 
 
 
 def _apply(turn: Turn, command: AnyCommand) -> bytes:
-    """The one switch. Answers what a claim hands on, else nothing."""
+    """The one switch. Answers what the account of a receipt hands on to its claimant, else nothing."""
     match command:
         case ApplySale() | ApplyReturn() | ApplyVoid():
-            _apply_check(turn, command.check, command.id, command.note)
+            return _apply_check(turn, command)
         case TakeReceipt():
             _take_receipt(turn, command)
         case AskReceipt():
@@ -106,14 +105,15 @@ def _apply(turn: Turn, command: AnyCommand) -> bytes:
     return b""
 
 
-def _apply_check(turn: Turn, check: AnyCheck, command_id: str, note: Code) -> None:
+def _apply_check(turn: Turn, command: ApplySale | ApplyReturn | ApplyVoid) -> bytes:
     if turn.account.key.startswith(RECEIPT_PREFIX):
-        receipts.keep(turn, check, note)
-    elif isinstance(check, Sale):
-        apply_sale(turn, check, command_id)
-        apply_waiting(turn, command_id)
+        return receipts.keep(turn, command)
+    if isinstance(command, ApplySale):
+        apply_sale(turn, command.check, command.id)
+        apply_waiting(turn, command.id)
     else:
-        apply_return(turn, check, command_id)
+        apply_return(turn, command.check, command.id)
+    return b""
 
 
 def _take_receipt(turn: Turn, command: TakeReceipt) -> None:
@@ -209,6 +209,8 @@ def _at(command: AnyCommand, now: int) -> int:
             return epoch(command.at)
 
 
-def _ages(command: AnyCommand) -> bool:
-    """Whether the command is too dangerous to repeat once forgotten. Joining and leaving are safe at any age."""
-    return not isinstance(command, Join | Update | Leave | Tick)
+def _is_stale(account: Account, command: AnyCommand, now: int) -> bool:
+    """Whether so old a command may be a repeat of one that is forgotten. Joining and leaving go by what was told since."""
+    if isinstance(command, Join | Update | Leave):
+        return _at(command, now) <= account.told_at
+    return not isinstance(command, Tick)

@@ -64,8 +64,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     hits: tuple[dict[str, Any], ...] = ()
     sale: SaleRecord | None = None
     follow: bytes = b""
-    """A command to another account that this one causes (JSON), e.g. the second half of a claim."""
-    follow_key: str = ""
+    """What a command to another account is made of (`receipts.second_half`): the claimed sale, or the return of it."""
 
 
 _encoder = msgspec.msgpack.Encoder()

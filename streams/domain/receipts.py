@@ -1,28 +1,33 @@
 """The account of a receipt that nobody has claimed yet (A10): one writer, so it is claimed once or returned, never both.
 
 A claim is a saga of two steps: the receipt says yes and is taken, then the member's account applies the sale by its own purchase
-time. The second command derives from the first, so a crash between them repeats it with the same id.
+time. A return of a claimed receipt goes the same way. The second command derives from the first, so a crash between them repeats
+it with the same id.
 """
 
-from schemas.checks import AnyCheck, Sale
-from schemas.codec import encode, parse_sale
+from schemas.checks import Sale
+from schemas.codec import encode, parse_command, parse_sale
 from schemas.codes import Code
-from schemas.commands import AskReceipt, TakeReceipt
+from schemas.commands import AnyCommand, ApplyReturn, ApplySale, ApplyVoid, AskReceipt, TakeReceipt
 from streams.domain.calendar import epoch
 from streams.domain.turn import Turn
 
+RETURNED = "-"  # who "claimed" a receipt that was returned
 
-def keep(turn: Turn, check: AnyCheck, note: Code) -> None:
-    """An anonymous check: a sale is kept to be claimed; a return of it makes it unclaimable."""
-    account = turn.account
-    turn.answer.code = note if note is not Code.OK else Code.ANONYMOUS
+
+def keep(turn: Turn, command: ApplySale | ApplyReturn | ApplyVoid) -> bytes:
+    """An anonymous check: a sale is kept to be claimed; a return of it makes it unclaimable or goes to who claimed it."""
+    account, check = turn.account, command.check
+    turn.answer.code = command.note if command.note is not Code.OK else Code.ANONYMOUS
+    if account.status == "new":
+        account.status, account.joined_at = "receipt", turn.now
     if isinstance(check, Sale):
-        if account.status == "new":
-            account.status, account.joined_at = "receipt", turn.now
         account.receipt = encode(check)
+    elif account.claimed_by in ("", RETURNED):
+        account.claimed_by = RETURNED
     else:
-        account.status, account.joined_at = "receipt", account.joined_at or turn.now
-        account.claimed_by = account.claimed_by or "-"
+        return encode(command.model_copy(update={"account": account.claimed_by, "program": account.program, "note": Code.OK}))
+    return b""
 
 
 def ask(turn: Turn, command: AskReceipt) -> bytes:
@@ -31,12 +36,14 @@ def ask(turn: Turn, command: AskReceipt) -> bytes:
     if problem is not None:
         turn.refuse(problem)
         return b""
-    turn.account.claimed_by = command.claimant
+    turn.account.claimed_by, turn.account.program = command.claimant, command.program
     return turn.account.receipt
 
 
-def second_half(command: AskReceipt, receipt: bytes) -> TakeReceipt:
-    """The command that gives the claimant the sale. It derives from the first half, so a repeat is the same."""
+def second_half(command: AnyCommand, follow: bytes) -> AnyCommand:
+    """The command to the claimant's account: the sale that was claimed, or the return of it. A repeat makes the same."""
+    if not isinstance(command, AskReceipt):
+        return parse_command(follow)
     return TakeReceipt(
         type="take_receipt",
         id=command.claim.check_id,
@@ -44,7 +51,7 @@ def second_half(command: AskReceipt, receipt: bytes) -> TakeReceipt:
         program=command.program,
         fingerprint=command.fingerprint,
         origin=command.origin,
-        check=parse_sale(receipt),
+        check=parse_sale(follow),
         claim_id=command.claim.command_id,
     )
 
@@ -53,7 +60,7 @@ def _problem(turn: Turn, command: AskReceipt) -> Code | None:
     account, claim = turn.account, command.claim
     if not account.receipt:
         return Code.RECEIPT_RETURNED if account.claimed_by else Code.RECEIPT_UNKNOWN
-    if account.claimed_by == "-":
+    if account.claimed_by == RETURNED:
         return Code.RECEIPT_RETURNED
     if account.claimed_by:
         return Code.RECEIPT_CLAIMED

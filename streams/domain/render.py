@@ -14,7 +14,6 @@ from schemas.commands import (
     ApplyReturn,
     ApplySale,
     ApplyVoid,
-    AskReceipt,
     Redeem,
     TakeReceipt,
     Tick,
@@ -30,9 +29,9 @@ DESK = "crm"  # the "outlet" that member commands are answered to
 _INSTANTS = ("available_at", "expires_at", "due")
 
 
-def event_id(account: str, cause: str, ordinal: int) -> str:
+def event_id(account: str, cause: str, sequence: int) -> str:
     """Derives from the cause, so that a crash between state and event heals itself."""
-    return f"{account}/{cause}/{ordinal}"
+    return f"{account}/{cause}/{sequence}"
 
 
 def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
@@ -45,7 +44,7 @@ def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
         orjson.dumps(
             {
                 "specversion": "1.0",
-                "id": event_id(command.account, command.id, ordinal),
+                "id": event_id(command.account, command.id, outcome.sequence + ordinal),
                 "source": SOURCE,
                 "type": fact.type,
                 "subject": command.account,
@@ -138,8 +137,8 @@ def _expiry_day(profile: Profile, plan: Plan) -> str | None:
 
 
 def reply(command: AnyCommand, outcome: Outcome, plan: Plan) -> tuple[str, bytes] | None:
-    """(outlet, the reply), or None for what nobody asked: the clock, and the first half of a claim that goes on."""
-    if isinstance(command, Tick) or (isinstance(command, AskReceipt) and outcome.follow):
+    """(outlet, the reply), or None for what nobody asked: the clock, and what is handed on to another account."""
+    if isinstance(command, Tick) or outcome.follow:
         return None
     outlet, till = _asker(command)
     return outlet, orjson.dumps(_reply(command, outcome, plan, outlet, till))

@@ -1,6 +1,7 @@
 """A sale: judge it, award it, put the points where they belong (A04, A08, A09, B03, B04, B10).
 
-Everything is judged by purchase time, whenever the check arrives: program, tier, day, caps.
+Everything is judged by purchase time, whenever the check arrives: program, tier, day, caps. A check is judged once, so where
+checks compete (for room under a cap, the n-th visit, a tier's rate, a joined threshold) the one that arrives first goes first.
 """
 
 from collections import Counter
