@@ -269,6 +269,9 @@ class Account(msgspec.Struct, array_like=True):
     missed: tuple[Part, ...] = ()
     """What reversals did not find in the lots of their sales, because it was reserved or used; `earned_at` is when."""
 
+    told_at: int = 0
+    """The latest time of a joining, update or leaving that was told: an older one that comes again is stale."""
+
     def draft(self) -> "Account":
         """A copy that a decision may change."""
         twin = copy(self)

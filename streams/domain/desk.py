@@ -15,6 +15,7 @@ from streams.domain.turn import Turn
 def join(turn: Turn, command: Join) -> None:
     """Opt in, for the first time or again; points of before are still there."""
     account = turn.account
+    account.told_at = max(account.told_at, epoch(command.at))
     if account.status == "in":
         turn.refuse(Code.ALREADY_MEMBER)
         return
@@ -31,7 +32,9 @@ def update(turn: Turn, command: Update) -> None:
     account, birthday = turn.account, command.birthday or ""
     if account.status == "new":
         turn.refuse(Code.MEMBER_UNKNOWN)
-    elif birthday != account.birthday:
+        return
+    account.told_at = max(account.told_at, epoch(command.at))
+    if birthday != account.birthday:
         account.birthday = birthday
         settle.from_now_on(turn)
 
@@ -42,6 +45,7 @@ def leave(turn: Turn, command: Leave) -> None:
     if account.status == "new":
         turn.refuse(Code.MEMBER_UNKNOWN)
         return
+    account.told_at = max(account.told_at, epoch(command.at))
     if account.status == "out" and not command.erased:
         turn.refuse(Code.MEMBER_OPTED_OUT)
         return
