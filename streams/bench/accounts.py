@@ -1,0 +1,113 @@
+"""Accounts by the hundred thousand: real decisions on real baskets for a few hundred members, then stamped under other keys.
+
+A *regular* has five weeks of shopping behind it, so everything it may still be asked about is on it. A *quiet* account is the
+same one forty days later: settled, pruned, its lots and days still there.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from pydantic import TypeAdapter
+
+from schemas.checks import AnyCheck, Check
+from schemas.commands import Tick
+from schemas.members import AnyMemberCommand, Identity, MemberCommand
+from schemas.program import Program
+from streams.baskets import Arrival, checks, enrolments, weeks
+from streams.domain.account import Account, pack, unpack
+from streams.domain.decide import decide
+from streams.domain.intake import Arrived, Intake, Rules, Taken
+from streams.domain.plan import Plan
+
+MEMBERS = 300
+WEEKS = 5
+REGULAR = 4  # one account in so many is a regular's
+_LATER = 40 * 86_400
+
+_CHECK: TypeAdapter[AnyCheck] = TypeAdapter(Check)
+_MEMBER: TypeAdapter[AnyMemberCommand] = TypeAdapter(MemberCommand)
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Packed accounts of the same members, then and forty days later."""
+
+    regular: list[bytes]
+    quiet: list[bytes]
+
+    def stamped(self, count: int) -> Iterator[tuple[str, bytes]]:
+        """(key, packed account) of so many accounts: one in four a regular's, the others quiet."""
+        for n in range(count):
+            some = self.quiet if n % REGULAR else self.regular
+            account = unpack(some[n // REGULAR % len(some)], "")
+            account.key = f"R-{n}"
+            yield account.key, pack(account)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Bytes of one account."""
+
+    regular: int
+    """Packed, the median."""
+    regular_most: int
+    quiet: int
+    """Packed, the median."""
+    quiet_most: int
+    quiet_disk: float
+    """In RocksDB, the mean."""
+
+    @classmethod
+    def of(cls, some: Templates, quiet_disk: float) -> "Sizes":
+        """From the templates, and what was seen on disk."""
+        regular, quiet = (sorted(map(len, packed)) for packed in (some.regular, some.quiet))
+        return cls(regular[len(regular) // 2], regular[-1], quiet[len(quiet) // 2], quiet[-1], quiet_disk)
+
+
+class _World:
+    """What intake asks for, with one program."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.identities: dict[str, Identity] = {}
+
+    def identity(self, key: str) -> Identity | None:
+        return self.identities.get(key)
+
+    def version(self, program: str, at: int) -> Plan | None:  # noqa: ARG002  # there is only one
+        return self.plan
+
+
+def templates(program: Program) -> Templates:
+    """Decide five weeks of the first members' baskets. Takes a second or two."""
+    plan = Plan(program)
+    world = _World(plan)
+    intake = Intake(Rules(b"bench", "US", program.program), world)
+    accounts: dict[str, Account] = {}
+    for arrival in islice(enrolments(program.program), MEMBERS):
+        taken = intake.member(_MEMBER.validate_json(arrival.value), _arrived(arrival))
+        world.identities |= {key: identity for key, identity in taken.identities if identity is not None}
+        _decide(accounts, taken, plan, arrival)
+    for arrival in checks(weeks(1, WEEKS), clean=True):
+        taken = intake.check(_CHECK.validate_json(arrival.value), _arrived(arrival))
+        if taken.commands[0].account in accounts:
+            _decide(accounts, taken, plan, arrival)
+    shopped = [account for account in accounts.values() if account.last_purchase]
+    return Templates([pack(account) for account in shopped], [pack(_later(account, plan)) for account in shopped])
+
+
+def _arrived(arrival: Arrival) -> Arrived:
+    return Arrived("pos.checks/0/0", arrival.key.decode(), arrival.at_ms // 1000)
+
+
+def _decide(accounts: dict[str, Account], taken: Taken, plan: Plan, arrival: Arrival) -> None:
+    for command in taken.commands:
+        account = accounts.get(command.account) or Account(key=command.account)
+        accounts[command.account] = decide(account, command, plan, arrival.at_ms // 1000).account
+
+
+def _later(account: Account, plan: Plan) -> Account:
+    now = account.now + _LATER
+    tick = Tick(type="tick", id=f"tick:{account.key}:{now}", account=account.key, program=plan.key)
+    return decide(account, tick, plan, now).account

@@ -1,0 +1,44 @@
+"""Processes beside us: what they have used, by the Linux kernel's own account (proc(5)), and helpers that answer in JSON."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from streams.bench.topics import BenchError
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a running process, seconds; as fine as the kernel's tick, 10 ms."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def peak_bytes(pid: int) -> int:
+    """The largest resident size the process has had."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def folder_bytes(folder: Path) -> int:
+    """What the files below a folder take up on disk."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+async def child(module: str, *arguments: str) -> dict[str, float]:
+    """Run a module as a process of its own; answers the JSON it prints. Raises BenchError."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        out, complaint = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    if process.returncode:
+        raise BenchError(f"{module} ended with code {process.returncode}:\n{complaint.decode()[-2000:]}")
+    figures: dict[str, float] = json.loads(out)
+    return figures

@@ -1,0 +1,124 @@
+"""Recovery: how long a worker takes from its start until it is ready, with many accounts in the changelog.
+
+Cold, everything is restored from the changelog; warm, the store is there and only what is new is read. The group has nothing
+else to do: its offsets are committed at the end of the doors.
+"""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.structs import OffsetAndMetadata
+
+from schemas.codec import encode
+from schemas.members import Identity
+from schemas.topics import CHECKS, COMMANDS, IDENTITIES, MEMBER_COMMANDS, REDEMPTIONS
+from streams import runtime
+from streams.bench.accounts import Templates
+from streams.bench.processes import cpu_seconds, folder_bytes, peak_bytes
+from streams.bench.topics import BenchError
+from streams.domain.identifiers import identity_key
+from streams.log import open_log
+from streams.runtime.stores import RocksStore
+from streams.settings import Settings
+from streams.system import Worker, start_worker
+from streams.topology import ACCOUNTS
+
+_SOURCES = (CHECKS.name, REDEMPTIONS.name, MEMBER_COMMANDS.name, COMMANDS.name)
+_READY = "Worker ready"
+_READY_SECONDS = 600
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """One start of a worker, from the process's first moment until it takes work. Bytes are of the largest resident size."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    disk_bytes: int
+    """Of its store, when it was stopped again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Two starts with the same accounts."""
+
+    accounts: int
+    changelog_bytes: int
+    cold: Start
+    warm: Start
+
+
+async def recover(settings: Settings, templates: Templates, count: int) -> Recovery:
+    """Write so many accounts to the changelog of a group of its own, and start a worker of it twice. Raises BenchError."""
+    written = await _write(settings, templates, count)
+    await _skip_sources(settings)
+    cold = await _start(settings)
+    warm = await _start(settings)
+    return Recovery(count, written, cold, warm)
+
+
+async def _write(settings: Settings, templates: Templates, count: int) -> int:
+    """The accounts, and two identifiers of each. Answers the bytes of the accounts."""
+    changelog, written = runtime.changelog_topic(settings.group, ACCOUNTS), 0
+    secret = settings.identity_key.get_secret_value().encode()
+    async with AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap, acks="all", linger_ms=5, max_batch_size=1 << 19
+    ) as producer:
+        for key, stored in templates.stamped(count):
+            await producer.send(changelog, stored, key=key.encode())
+            written += len(stored)
+            for kind in ("loyalty", "app"):
+                identity = Identity.model_validate({"loyalty_id": key, "program": settings.program, "kind": kind})
+                hashed = identity_key(f"{kind}:{key}", secret)
+                await producer.send(IDENTITIES.name, encode(identity), key=hashed.encode())
+    return written
+
+
+async def _skip_sources(settings: Settings) -> None:
+    """The group has read everything there is."""
+    async with open_log(settings.kafka_bootstrap) as log:
+        spans = await log.spans(*_SOURCES)
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, group_id=settings.group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign(list(spans))
+        await consumer.commit({part: OffsetAndMetadata(span.end, "") for part, span in spans.items()})
+    finally:
+        await consumer.stop()
+
+
+async def _start(settings: Settings) -> Start:
+    began = time.perf_counter()
+    worker = start_worker(settings, "recovering")
+    try:
+        await ready(worker)
+        took = Start(time.perf_counter() - began, cpu_seconds(worker.process.pid), peak_bytes(worker.process.pid), 0)
+    finally:
+        code = await asyncio.to_thread(worker.stop)
+    if code:
+        raise BenchError(f"the worker ended with code {code}; its log is {worker.log}")
+    return replace(took, disk_bytes=folder_bytes(settings.data / "recovering"))
+
+
+async def ready(worker: Worker) -> None:
+    """Back when the worker takes work. Raises WorkerEndedError and BenchError."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while _READY not in worker.log.read_text(errors="replace"):
+        worker.check()
+        if time.monotonic() > deadline:
+            raise BenchError(f"the worker was not ready within {_READY_SECONDS} s; its log is {worker.log}")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def disk_bytes_each(folder: Path, rows: list[bytes], count: int) -> float:
+    """What one of `count` such rows takes up in RocksDB: written as the worker writes them, closed, files counted."""
+    store = RocksStore(folder / "0.db")
+    for first in range(0, count, 500):
+        store.write([(b"R-%d" % n, rows[n % len(rows)]) for n in range(first, min(count, first + 500))], first)
+    store.close()
+    return folder_bytes(folder) / count

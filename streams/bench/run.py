@@ -1,0 +1,175 @@
+"""One run of the benchmark, step by step: members, warm-up, backlog, peer, two rates, proof, recovery."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from rich.console import Console
+
+from schemas.topics import CHECKS, COMMANDS, REPLIES
+from streams import system
+from streams.baskets import Arrival
+from streams.bench import load, peer
+from streams.bench.accounts import Sizes, templates
+from streams.bench.latency import Delay, delay
+from streams.bench.processes import child
+from streams.bench.recovery import Recovery, disk_bytes_each, ready, recover
+from streams.bench.show import Result, table
+from streams.bench.throughput import WATCHED, Backlog, Rate, count, lay_ready, work_off
+from streams.bench.topics import BenchError, between, committed, ends, grown, of
+from streams.broker import Broker
+from streams.log import Log, open_log
+from streams.program_files import SHIPPED, load_program
+from streams.replay import await_registered, replay
+from streams.settings import Settings
+from streams.topic_admin import Changelog, apply_topics
+from streams.verify import verify
+
+PROGRAM = SHIPPED / "grocer.yaml"
+PARTITIONS = 4
+RATE = 250.0  # checks a second: the worst peak of the sized load
+SHARE = 0.7  # of the measured maximum
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured. The same scale is the same input, on any machine."""
+
+    seconds: int
+    accounts: int
+    clones: int = 8
+    """Members of each of the 2,469 households."""
+    checks_a_second: int = 1500
+    """Sizes warm-up and backlog: so many checks for each of the seconds."""
+
+    @property
+    def checks(self) -> int:
+        """Of the warm-up, and again of the backlog."""
+        return self.seconds * self.checks_a_second
+
+
+async def measure(console: Console, settings: Settings, scale: Scale) -> Result:
+    """Measure at a scale, show and answer the figures. Leaves nothing running and nothing behind. Raises BenchError."""
+    folder = settings.data / "bench"
+    shutil.rmtree(folder, ignore_errors=True)
+    # Started from this thread, which outlives it: Java ends with the thread that started it.
+    broker = Broker.start(folder / "kafka")
+    try:
+        own = {"kafka_bootstrap": broker.bootstrap, "data": folder, "clock": "stream", "partitions": PARTITIONS}
+        result = await _Run(console, settings.model_copy(update=own), broker.pid, scale).all()
+    finally:
+        await asyncio.to_thread(broker.stop)
+        shutil.rmtree(folder, ignore_errors=True)
+    console.print(table(result))
+    return result
+
+
+class _Run:
+    def __init__(self, console: Console, settings: Settings, broker_pid: int, scale: Scale) -> None:
+        self._console = console
+        self._settings = settings
+        self._bootstrap = settings.kafka_bootstrap
+        self._broker_pid = broker_pid
+        self._scale = scale
+        self._receipts: Iterator[Arrival] = load.receipts(scale.clones)
+
+    async def all(self) -> Result:
+        """Every measurement, one after another, and between them the proof."""
+        topics = tuple(Changelog(name, PARTITIONS) for name in (peer.EVENTS, peer.CHANGELOG))
+        await apply_topics(self._bootstrap, PARTITIONS, keep_history=True, extra=topics)
+        await system.install(self._settings, load_program(PROGRAM), keep_history=True)
+        async with open_log(self._bootstrap) as log:
+            members = await self._warm_up(log)
+            ours, backlog = await self._throughput(log)
+            theirs = await self._peer(log, backlog)
+            delays = await self._latencies(log, ours)
+        await self._prove()
+        sizes, recovery = await self._recovery()
+        return Result(self._settings, members, ours, theirs, delays, sizes, recovery)
+
+    def _say(self, what: str) -> None:
+        self._console.print(f"{what} ...", highlight=False)
+
+    def _next(self, count: int) -> list[Arrival]:
+        found = list(islice(self._receipts, count))
+        if len(found) < count:
+            raise BenchError("the year has no more receipts: measure for fewer seconds")
+        return found
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncIterator[system.Worker]:
+        worker = system.start_worker(self._settings, "worker")
+        try:
+            yield worker
+        finally:
+            code = await asyncio.to_thread(worker.stop)
+        if code:
+            raise BenchError(f"the worker ended with code {code}; its log is {worker.log}")
+
+    async def _rested(self, log: Log) -> None:
+        """Nothing is left to do or to repeat."""
+        await committed(log, self._bootstrap, self._settings.group, CHECKS.name, COMMANDS.name)
+
+    async def _warm_up(self, log: Log) -> int:
+        members, checks = list(load.members(self._scale.clones)), self._next(self._scale.checks)
+        async with self._worker() as worker:
+            self._say(f"{len(members):,} members join")
+            await replay(self._bootstrap, members)
+            await await_registered(self._bootstrap, len(members), seconds=600)
+            self._say(f"{len(checks):,} checks to warm up")
+            before = await ends(log, REPLIES.name)
+            await replay(self._bootstrap, checks)
+            await grown(log, REPLIES.name, before, len(checks), worker.check)
+            await self._rested(log)
+        return len(members)
+
+    async def _throughput(self, log: Log) -> tuple[Rate, Backlog]:
+        backlog = await lay_ready(log, self._settings, self._next(self._scale.checks))
+        self._say(f"{backlog.count:,} checks lie ready: one worker, as fast as it can")
+        async with self._worker() as worker:
+            rate = await work_off(log, worker, self._broker_pid, backlog)
+            await self._rested(log)
+        await count(log, backlog.before)
+        return rate, backlog
+
+    async def _peer(self, log: Log, backlog: Backlog) -> Rate:
+        self._say("The same checks by a plain aiokafka loop")
+        before = await ends(log, peer.EVENTS)
+        starts = [end for _, end in sorted(of(backlog.before, CHECKS.name).items())]
+        told = await child("streams.bench.peer", self._bootstrap, json.dumps(starts), str(backlog.count))
+        events = between(before, await ends(log, peer.EVENTS))
+        if events != backlog.count:
+            raise BenchError(f"the peer wrote {events} events for {backlog.count} checks")
+        return Rate(int(told["checks"]), told["seconds"], told["cpu_seconds"])
+
+    async def _latencies(self, log: Log, ours: Rate) -> list[Delay]:
+        delays, path = [], self._settings.data / "load"
+        async with self._worker() as worker:
+            await ready(worker)
+            for rate in (RATE, round(ours.per_second * SHARE, -1)):
+                self._say(f"{rate:,.0f} checks a second for {self._scale.seconds} s")
+                before = await ends(log, *WATCHED)
+                load.save(path, self._next(int(rate * self._scale.seconds)))
+                delays.append(await delay(log, self._bootstrap, path, rate, worker.check))
+                await self._rested(log)
+                await count(log, before)
+        return delays
+
+    async def _prove(self) -> None:
+        self._say("Proving it from the topics alone (`loy verify`)")
+        findings = await verify(self._bootstrap)
+        if findings.violation:
+            raise BenchError(f"what was measured is wrong: {findings.violation}")
+
+    async def _recovery(self) -> tuple[Sizes, Recovery]:
+        self._say(f"{self._scale.accounts:,} accounts to recover, cold and warm")
+        some = templates(load_program(PROGRAM))
+        settings = self._settings.model_copy(update={"group": "bench-recovery"})
+        await system.install(settings, keep_history=True)
+        recovery = await recover(settings, some, self._scale.accounts)
+        disk = disk_bytes_each(settings.data / "rows", some.quiet, self._scale.accounts)
+        return Sizes.of(some, disk), recovery

@@ -1,0 +1,128 @@
+"""The figures of a run as one table for people, with the aims beside them and what they were measured on."""
+
+import os
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from streams.bench.accounts import REGULAR, WEEKS, Sizes
+from streams.bench.latency import Delay
+from streams.bench.recovery import Recovery, Start
+from streams.bench.throughput import Rate
+from streams.broker import resolve_jars
+from streams.runtime import Config
+from streams.settings import Settings
+
+AIM_PER_SECOND = 2_000
+AIM_P99_MS = 250
+AIM_ACCOUNT_BYTES = 2_048
+
+_SKIPPED = (
+    "The peer skips: validation, identities and programs, tiers, lots and expiry, caps and stacking, returns, redemptions, "
+    "fraud, the reply to the till, profiles in events, the log of commands between intake and ledger, the clock, and RocksDB."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything a run measured."""
+
+    settings: Settings
+    members: int
+    ours: Rate
+    theirs: Rate
+    delays: list[Delay]
+    sizes: Sizes
+    recovery: Recovery
+
+    @property
+    def ratio(self) -> float:
+        """CPU of ours a check, in times of the peer's."""
+        return self.ours.cpu_us / self.theirs.cpu_us
+
+
+def table(result: Result) -> RenderableType:
+    """The figures for `rich`."""
+    rows = Table("", "measured", "aim", title="[bold]Loystream, measured", title_justify="left", expand=False)
+    rows.columns[1].justify = rows.columns[2].justify = "right"
+    for add in (_path, _peer, _delays, _accounts, _recovery):
+        add(rows, result)
+        rows.add_section()
+    return Group(rows, Text(conditions(result)), Text(_SKIPPED, style="dim"))
+
+
+def _path(rows: Table, result: Result) -> None:
+    ours = result.ours
+    rows.add_row("[bold]Whole path[/], pos.checks to loy.events, full domain", f"{ours.checks:,} checks", "")
+    rows.add_row("checks/s, one worker", *_judged(ours.per_second, AIM_PER_SECOND, ours.per_second >= AIM_PER_SECOND, ">="))
+    rows.add_row("CPU-us per check, worker", f"{ours.cpu_us:,.0f}", "")
+    rows.add_row("CPU-us per check, broker", f"{ours.broker_cpu_seconds / ours.checks * 1e6:,.0f}", "")
+    rows.add_row("events and clock's ticks per check", f"{ours.events / ours.checks:.2f} and {ours.ticks / ours.checks:.2f}", "")
+    rows.add_row("peak memory, worker", _mb(ours.peak_bytes), "")
+
+
+def _peer(rows: Table, result: Result) -> None:
+    theirs = result.theirs
+    rows.add_row("[bold]Plain aiokafka loop[/], same checks", f"{theirs.checks:,} checks", "")
+    rows.add_row("checks/s", f"{theirs.per_second:,.0f}", "")
+    rows.add_row("CPU-us per check", f"{theirs.cpu_us:,.1f}", "")
+    rows.add_row("ours / peer, CPU", f"{result.ratio:.1f}", "")
+
+
+def _delays(rows: Table, result: Result) -> None:
+    rows.add_row("[bold]Till to event[/]", "p50 / p99 / p99.9 ms", "p99")
+    for n, one in enumerate(result.delays):
+        figures = f"{one.p50:,} / {one.p99:,} / {one.p999:,}"
+        what = f"at {one.rate:,.0f} checks/s ({one.events:,} events, sender late by {one.late_ms:,.0f} ms at most)"
+        aim = "" if n else _judged(one.p99, AIM_P99_MS, one.p99 < AIM_P99_MS, "<")[1]
+        rows.add_row(what, figures, aim)
+
+
+def _accounts(rows: Table, result: Result) -> None:
+    sizes = result.sizes
+    rows.add_row("[bold]Account[/], bytes", "median / largest", "")
+    fits = sizes.quiet <= AIM_ACCOUNT_BYTES
+    rows.add_row(
+        "quiet, packed", f"{sizes.quiet:,} / {sizes.quiet_most:,}", _judged(sizes.quiet, AIM_ACCOUNT_BYTES, fits, "<=")[1]
+    )
+    fits = sizes.quiet_disk <= AIM_ACCOUNT_BYTES
+    rows.add_row("quiet, on disk (mean)", *_judged(sizes.quiet_disk, AIM_ACCOUNT_BYTES, fits, "<="))
+    rows.add_row(f"after {WEEKS} weeks of shopping, packed", f"{sizes.regular:,} / {sizes.regular_most:,}", "")
+
+
+def _recovery(rows: Table, result: Result) -> None:
+    found = result.recovery
+    rows.add_row(f"[bold]Recovery[/], {found.accounts:,} accounts, 1 in {REGULAR} a regular's", _mb(found.changelog_bytes), "")
+    for name, start in (("cold", found.cold), ("warm", found.warm)):
+        rows.add_row(f"{name}: seconds until it takes work", f"{start.seconds:.1f}", "")
+        rows.add_row(f"{name}: accounts/s, CPU s, peak memory", _start(found.accounts, start), "")
+    rows.add_row("store on disk, bytes per account", f"{found.warm.disk_bytes / found.accounts:,.0f}", "")
+
+
+def _start(accounts: int, start: Start) -> str:
+    return f"{accounts / start.seconds:,.0f}, {start.cpu_seconds:.1f}, {_mb(start.peak_bytes)}"
+
+
+def _judged(value: float, aim: float, met: bool, how: str) -> tuple[str, str]:  # noqa: FBT001
+    return f"{value:,.0f}", f"{how} {aim:,}: [{'green]met' if met else 'red]not met'}[/]"
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def conditions(result: Result) -> str:
+    """What the figures were measured on, and with."""
+    kafka = next(resolve_jars().glob("kafka_*.jar")).stem.rpartition("-")[2]
+    worker = Config(group="", bootstrap="", datadir=result.settings.data, max_batch=result.settings.max_batch)
+    return (
+        f"Measured on {os.cpu_count()} cores shared by worker, broker and sender ({platform.machine()}, Python "
+        f"{platform.python_version()}); Apache Kafka {kafka}, one node, {result.settings.partitions} partitions, acks=all; "
+        f"aiokafka {version('aiokafka')}; batches of at most {worker.max_batch} records, fetch wait {worker.fetch_wait_ms} ms, "
+        f"linger 0 ms, commit every {worker.commit_interval:.0f} s; store {result.settings.store}; {result.members:,} members; "
+        f"program grocer. A tenth of the backlog is handled before measuring begins."
+    )

@@ -1,0 +1,135 @@
+"""Whole path, flat out: a backlog of checks lies ready, one worker starts on it, and nine tenths of it are measured.
+
+Law: what was measured is then read back and counted: one answer for each check, and its points in one accrual. A check that is
+missing is an error, not a slower result.
+"""
+
+import time
+from dataclasses import dataclass
+
+import orjson
+
+from schemas.topics import CHECKS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
+from streams.baskets import Arrival
+from streams.bench.processes import cpu_seconds, peak_bytes
+from streams.bench.topics import BenchError, Ends, between, ends, grown, of, stretch
+from streams.log import Log
+from streams.replay import replay
+from streams.settings import Settings
+from streams.system import Worker
+
+WARM = 0.1  # of a backlog is handled before measuring begins
+WATCHED = tuple(topic.name for topic in (CHECKS, COMMANDS, EVENTS, REPLIES, DEAD_LETTERS))
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Checks that lie ready."""
+
+    before: Ends
+    """Where all topics ended before them."""
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a stretch of work took. CPU is user and system time of the process, all threads."""
+
+    checks: int
+    seconds: float
+    cpu_seconds: float
+    broker_cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    ticks: int = 0
+    """Commands of the clock that were decided beside the checks."""
+    events: int = 0
+
+    @property
+    def per_second(self) -> float:
+        """Checks a second."""
+        return self.checks / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU-microseconds a check."""
+        return self.cpu_seconds / self.checks * 1e6
+
+
+async def lay_ready(log: Log, settings: Settings, load: list[Arrival]) -> Backlog:
+    """Produce the checks while no worker runs."""
+    before = await ends(log, *WATCHED)
+    return Backlog(before, await replay(settings.kafka_bootstrap, load))
+
+
+async def work_off(log: Log, worker: Worker, broker_pid: int, backlog: Backlog) -> Rate:
+    """Measure a worker that has just started on the backlog, once a tenth of it is done. Raises BenchError."""
+    replied = of(backlog.before, REPLIES.name)
+    await grown(log, REPLIES.name, replied, int(backlog.count * WARM), worker.check)
+    first = await _look(log, worker.process.pid, broker_pid)
+    await grown(log, REPLIES.name, replied, backlog.count, worker.check)
+    last = await _look(log, worker.process.pid, broker_pid)
+    return _rate(first, last, peak_bytes(worker.process.pid))
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Where everything stands at one moment."""
+
+    at: float
+    ends: Ends
+    cpu: float
+    broker_cpu: float
+
+
+async def _look(log: Log, worker_pid: int, broker_pid: int) -> _Look:
+    return _Look(time.perf_counter(), await ends(log, *WATCHED), cpu_seconds(worker_pid), cpu_seconds(broker_pid))
+
+
+def _rate(first: _Look, last: _Look, peak: int) -> Rate:
+    def came(topic: str) -> int:
+        return between(first.ends, of(last.ends, topic))
+
+    checks = came(REPLIES.name)
+    return Rate(
+        checks,
+        last.at - first.at,
+        last.cpu - first.cpu,
+        last.broker_cpu - first.broker_cpu,
+        peak,
+        ticks=max(0, came(COMMANDS.name) - checks),
+        events=came(EVENTS.name),
+    )
+
+
+# ---------------------------------------------------------------- counting
+
+
+async def count(log: Log, before: Ends) -> None:
+    """Read back everything since `before`. Raises BenchError unless every check has its one answer and all of its points."""
+    after = await ends(log, *WATCHED)
+    if letters := between(before, of(after, DEAD_LETTERS.name)):
+        raise BenchError(f"{letters} records became dead letters, and none of them is wrong")
+    earned = await _answers(log, before, after)
+    async for record in stretch(log, before, of(after, EVENTS.name)):
+        event = orjson.loads(record.value or b"")
+        data = event["data"]
+        if event["type"] == "LOY_POINT_ACCRUAL" and earned.pop(data["check_id"], None) != data["points"]:
+            raise BenchError(f"{record.origin}: {event['id']} does not agree with the answer, or came twice")
+    if missing := [check for check, points in earned.items() if points]:
+        raise BenchError(f"{len(missing)} checks earned points without an event, the first is {missing[0]}")
+
+
+async def _answers(log: Log, before: Ends, after: Ends) -> dict[str, int]:
+    """Points by check id, of the checks since `before`: each must have been applied, once."""
+    earned: dict[str, int] = {}
+    origins: set[str | None] = set()
+    async for record in stretch(log, before, of(after, REPLIES.name)):
+        reply = orjson.loads(record.value or b"")
+        if record.header("outcome") != "applied":
+            raise BenchError(f"{record.origin}: {reply['id']} was {record.header('outcome')}: {reply['code']}")
+        earned[reply["id"]] = reply["earned"]
+        origins.add(record.header("origin"))
+    sent = between(before, of(after, CHECKS.name))
+    if not len(earned) == len(origins) == sent:
+        raise BenchError(f"{sent} checks were sent, {len(earned)} answered")
+    return earned
