@@ -1,0 +1,24 @@
+"""The vendors' APIs on loopback, for `loy up`, demonstrations and tests: strict as the vendors, with faults on demand."""
+
+import asyncio
+from collections.abc import Callable
+
+from connectors.sandbox.base import Clock, Sandbox, running
+
+SANDBOXES: dict[str, type[Sandbox]] = {}
+"""By name: one line each."""
+
+
+def build(name: str, clock: Clock = "wall") -> Sandbox:
+    """The sandbox of that name. Raises KeyError."""
+    return SANDBOXES[name](clock)
+
+
+async def serve(name: str, port: int = 0, clock: Clock = "wall", ready: Callable[[str], None] = print) -> None:
+    """Serve a sandbox on loopback until cancelled; `ready` is told its base URL. Raises KeyError, OSError."""
+    async with running(build(name, clock), port) as url:
+        ready(url)
+        await asyncio.Event().wait()
+
+
+__all__ = ["SANDBOXES", "Clock", "Sandbox", "build", "running", "serve"]
