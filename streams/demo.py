@@ -43,7 +43,7 @@ async def _show(console: Console, settings: Settings, last_week: int) -> Finding
     console.print(Rule("Loystream: a check becomes points, on the log"))
     console.print(f"Apache Kafka answers at {settings.kafka_bootstrap}; program {PROGRAM.name}; one worker.")
     await system.install(settings, load_program(PROGRAM), keep_history=True)
-    async with worker(settings) as running, report.listening(settings.kafka_bootstrap) as tally:
+    async with report.listening(settings.kafka_bootstrap) as tally, worker(settings) as running:
         await feed(console, settings, tally, running, last_week)
     console.print(report.render(tally, f"Weeks 1 to {last_week} of the Complete Journey baskets (simulated by their source)"))
     console.print("Proving it from the topics alone (`loy verify`) ...")

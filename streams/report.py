@@ -175,7 +175,7 @@ class Tally:
 
 @asynccontextmanager
 async def listening(bootstrap: str) -> AsyncIterator[Tally]:
-    """A tally of what happens from now on, until left. Raises what goes wrong while listening."""
+    """A tally of what happens from now on until left, to the last record. Raises what goes wrong while listening."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         client_id="loy-report",
@@ -194,12 +194,20 @@ async def listening(bootstrap: str) -> AsyncIterator[Tally]:
         ear = asyncio.create_task(tally.listen(consumer))
         try:
             yield tally
+            await _hear_out(consumer, ear)
         finally:
             ear.cancel()
             with suppress(asyncio.CancelledError):
                 await ear
     finally:
         await consumer.stop()
+
+
+async def _hear_out(consumer: AIOKafkaConsumer, ear: asyncio.Task[None]) -> None:
+    """Whatever has been written by now is counted: nothing that was told is missing on the screen."""
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    while not ear.done() and any([await consumer.position(part) < end for part, end in ends.items()]):
+        await asyncio.wait({ear}, timeout=0.1)
 
 
 async def _ends(consumer: AIOKafkaConsumer, topics: tuple[str, ...]) -> dict[tuple[str, int], int]:
