@@ -68,14 +68,25 @@ class Reservation(msgspec.Struct, frozen=True, array_like=True):
         return sum(part.points for part in self.parts)
 
 
-class Award(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Points that one rule gave for one line."""
+class Award(msgspec.Struct, frozen=True, array_like=True):
+    """Points that one rule gave, line by line."""
 
-    line: int
     rule: str
+    shares: tuple[tuple[int, int, int], ...]
+    """(line, points, millionths of a point that rounding left)."""
+
+    @property
+    def points(self) -> int:
+        return sum(points for _, points, _ in self.shares)
+
+
+class Cut(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Points not given, and why: a cap, or a better rule of the same group."""
+
+    by: str
+    rule: str | None
+    """None: the cap is over everything."""
     points: int
-    remainder: int = 0
-    """Millionths of a point that rounding left."""
 
 
 class SoldLine(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -104,6 +115,7 @@ class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     """0: the sale earned nothing."""
     day: int
     joined: tuple[Joined, ...] = ()
+    cuts: tuple[Cut, ...] = ()
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):

@@ -27,14 +27,14 @@ from schemas.commands import (
 from schemas.redemptions import Confirm
 from streams.domain import desk, receipts
 from streams.domain.account import APPLIED_MAX, HORIZON, OUTCOME_BYTES_MAX, RECEIPT_PREFIX, Account, Applied
-from streams.domain.calendar import epoch
+from streams.domain.calendar import DAY, epoch
 from streams.domain.outcome import Outcome, outcome_of, pack_outcome
 from streams.domain.plan import Plan
 from streams.domain.profile import balance_of, profile_of
 from streams.domain.redemption import redeem
 from streams.domain.returns import apply_return, apply_waiting, restore_late
 from streams.domain.sales import apply_sale
-from streams.domain.settle import forgotten, next_due, prune, settle
+from streams.domain.settle import forget, prune, remembered_from, settle
 from streams.domain.turn import Turn
 
 
@@ -51,15 +51,15 @@ class Decision(msgspec.Struct, frozen=True):
 def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
     """Decide one command at Kafka time `now` (epoch seconds). The account given is left as it was."""
     now = max(now, account.now)
-    recalled = forgotten(account, now)
-    known = next((applied for applied in recalled.applied if applied.id == command.id), None)
+    kept_from = remembered_from(now)
+    known = next((known for known in account.applied if known.id == command.id and known.now > kept_from), None)
     if known is not None:
         if known.fingerprint != command.fingerprint:
             return Decision(account, _apart(command, Code.ID_REUSED))
         return Decision(account, outcome_of(known), repeated=True, first_origin=known.origin)
     if _at(command, now) <= max(now - HORIZON, account.floor) and _is_stale(account, command, now):
         return Decision(account, _apart(command, Code.BEYOND_HORIZON))
-    return _decide_new(recalled, command, plan, now)
+    return _decide_new(account, command, plan, now)
 
 
 def _apart(command: AnyCommand, code: Code) -> Outcome:
@@ -70,8 +70,11 @@ def _apart(command: AnyCommand, code: Code) -> Outcome:
 def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
     turn = Turn(account.draft(), plan, now, command.id)
     settle(turn)
+    if turn.now // DAY != account.now // DAY:
+        forget(turn)
     follow = _apply(turn, command)
-    settle(turn)
+    due = settle(turn)
+    turn.account.next_due = due
     return Decision(turn.account, _seal(turn, command, follow, account))
 
 
@@ -140,7 +143,6 @@ def _seal(turn: Turn, command: AnyCommand, follow: bytes, before: Account) -> Ou
         facts=tuple(turn.facts),
         balance=balance_of(account) if member else None,
         profile=profile_of(account, turn.plan, turn.now) if member else None,
-        reasons=tuple(answer.reasons),
         earned=answer.earned,
         burned=answer.burned,
         value_minor=answer.value_minor,
@@ -149,11 +151,10 @@ def _seal(turn: Turn, command: AnyCommand, follow: bytes, before: Account) -> Ou
         sale=turn.sale,
         follow=follow,
     )
-    if turn.now // 86_400 != before.now // 86_400:
+    if turn.now // DAY != before.now // DAY:
         prune(turn)
     account.sequence += len(outcome.facts)
     _remember(turn, command, outcome)
-    account.next_due = next_due(turn)
     return outcome
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from schemas.checks import Sale
 from schemas.program import CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
-from streams.domain.account import Award, Joined, SoldLine
+from streams.domain.account import Award, Cut, Joined, SoldLine
 from streams.domain.plan import Circumstances, CompiledRule, Plan
 from streams.domain.rounding import apportion, rounded, whole_shares
 
@@ -43,14 +43,6 @@ class Share(msgspec.Struct, frozen=True):
     @property
     def total(self) -> int:
         return sum(self.numerators)
-
-
-class Cut(msgspec.Struct, frozen=True):
-    """Points not given, and why: a cap, or a better rule of the same group."""
-
-    by: str
-    rule: str | None
-    points: int
 
 
 class Accrual(msgspec.Struct, frozen=True):
@@ -194,14 +186,17 @@ def _round(
     else:
         points = apportion(totals, context.room)
         cuts = (Cut(context.room_by, None, whole - context.room),)
-    return tuple(
-        given for share, mine in zip(shares, points, strict=True) for given in _over_lines(share, mine, lines, unit)
-    ), cuts
+    awards = (_over_lines(share, mine, lines, unit) for share, mine in zip(shares, points, strict=True) if mine)
+    return tuple(awards), cuts
 
 
-def _over_lines(share: Share, points: int, lines: Sequence[SoldLine], unit: int) -> Iterable[Award]:
-    return (
-        Award(sold.line, share.rule, given, numerator % unit * MILLION // unit)
-        for sold, given, numerator in zip(lines, apportion(share.numerators, points), share.numerators, strict=True)
-        if given
+def _over_lines(share: Share, points: int, lines: Sequence[SoldLine], unit: int) -> Award:
+    given = apportion(share.numerators, points)
+    return Award(
+        share.rule,
+        tuple(
+            (sold.line, mine, numerator % unit * MILLION // unit)
+            for sold, mine, numerator in zip(lines, given, share.numerators, strict=True)
+            if mine
+        ),
     )

@@ -56,7 +56,6 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     facts: tuple[Fact, ...] = ()
     balance: Balance | None = None
     profile: Profile | None = None
-    reasons: tuple[str, ...] = ()
     earned: int = 0
     burned: int = 0
     value_minor: int = 0

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from datetime import time
 from functools import lru_cache
 
-from schemas.base import Model
+import msgspec
+
 from schemas.checks import Line, Sale
 from schemas.program import AnyRule, Program, Threshold, Where
 from streams.domain.calendar import epoch
@@ -15,7 +16,7 @@ CheckTest = Callable[[Sale, "Circumstances"], bool]
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-class Circumstances(Model):
+class Circumstances(msgspec.Struct, frozen=True):
     """What a rule may ask about a check beside the check itself."""
 
     tier: str

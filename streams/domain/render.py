@@ -19,7 +19,7 @@ from schemas.commands import (
     Tick,
 )
 from schemas.events import SOURCE, dataschema
-from streams.domain.account import RECEIPT_PREFIX
+from streams.domain.account import RECEIPT_PREFIX, SaleRecord
 from streams.domain.calendar import instant, local_day
 from streams.domain.outcome import Balance, Outcome, Profile
 from streams.domain.plan import Plan
@@ -62,6 +62,9 @@ def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
 def _data(
     fact: Fact, command: AnyCommand, outcome: Outcome, balance: dict[str, Any], profile: dict[str, Any] | None
 ) -> dict[str, Any]:
+    detail = {name: instant(value) if name in _INSTANTS else value for name, value in fact.detail.items()}
+    if fact.type == "LOY_POINT_ACCRUAL" and outcome.sale:
+        detail |= _trail(outcome.sale)
     return {
         "cause": command.id,
         "program": outcome.program,
@@ -71,16 +74,20 @@ def _data(
         ],
         "balance": balance,
         "profile": profile,
-        **{name: _value(name, value) for name, value in fact.detail.items()},
+        **detail,
     }
 
 
-def _value(name: str, value: Any) -> Any:
-    if name in _INSTANTS:
-        return instant(value)
-    if name == "awards":
-        return [{"line": a[0], "rule": a[1], "points": a[2], "remainder": a[3]} for a in value]
-    return value
+def _trail(sale: SaleRecord) -> dict[str, Any]:
+    """Whence each point came, and which were not given."""
+    return {
+        "awards": [
+            {"line": line, "rule": award.rule, "points": points, "remainder": remainder}
+            for award in sale.awards
+            for line, points, remainder in award.shares
+        ],
+        "cuts": [{"by": cut.by, "rule": cut.rule, "points": cut.points} for cut in sale.cuts],
+    }
 
 
 _NOTHING = Balance(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -165,7 +172,7 @@ def _reply(command: AnyCommand, outcome: Outcome, plan: Plan, outlet: str, till:
         "id": _reply_id(command),
         "status": outcome.status,
         "code": outcome.code,
-        "reasons": outcome.reasons,
+        "reasons": [f"{cut.rule}: {cut.by}" if cut.rule else cut.by for cut in outcome.sale.cuts] if outcome.sale else (),
         "outlet": outlet,
         "till": till,
         "member": None if anonymous else command.account,

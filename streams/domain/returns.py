@@ -124,7 +124,7 @@ def _uncount(turn: Turn, sale: SaleRecord, before: Fractions, after: Fractions) 
 
     points = Counter[str]()
     for award in sale.awards:
-        points[award.rule] += newly(award.points, award.line)
+        points[award.rule] += sum(newly(given, line) for line, given, _ in award.shares)
     capped = {use.rule for use in turn.account.rule_uses}
     for rule, back in points.items():
         if rule in capped:

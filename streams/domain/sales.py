@@ -4,7 +4,6 @@ Everything is judged by purchase time, whenever the check arrives: program, tier
 checks compete (for room under a cap, the n-th visit, a tier's rate, a joined threshold) the one that arrives first goes first.
 """
 
-from collections import Counter
 from typing import Literal
 
 import msgspec
@@ -13,8 +12,8 @@ from schemas.checks import Sale
 from schemas.codes import Code
 from schemas.program import Cap
 from streams.domain import fraud, tiers
-from streams.domain.account import Account, Applied, Award, Day, Joined, Lot, RuleUse, SaleRecord, SoldLine
-from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end
+from streams.domain.account import Account, Applied, Day, Joined, Lot, RuleUse, SaleRecord, SoldLine
+from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end, period_start
 from streams.domain.earning import Accrual, Context, award, sold_lines
 from streams.domain.fraud import Hit
 from streams.domain.lots import expiry_of, repay
@@ -43,9 +42,8 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
     held = fraud.is_critical(hits, turn.plan)
     _remember_purchase(turn, day, at, lines, accrual)
     lot = _book(turn, sale, check_id, accrual, held=held) if accrual.points else 0
-    turn.sale = SaleRecord(lines, accrual.awards, lot, day, accrual.joined)
+    turn.sale = SaleRecord(lines, accrual.awards, lot, day, accrual.joined, accrual.cuts)
     turn.answer.earned = accrual.points
-    turn.answer.reasons.extend(f"{cut.rule}: {cut.by}" if cut.rule else cut.by for cut in accrual.cuts)
     _suspect(turn, check_id, at, hits, accrual.points, held=held)
     tiers.after_purchase(turn, day, at, turn.sale)
 
@@ -57,7 +55,7 @@ def _context(account: Account, plan: Plan, sale: Sale, lines: tuple[SoldLine, ..
     visits = account.lifetime.checks
     first = all(not known.checks for known in account.days if known.day == day)
     room, room_by = _room(account, plan, day)
-    about = Circumstances.model_construct(
+    about = Circumstances(
         tier=plan.levels[min(tiers.held_at(account, at), len(plan.levels) - 1)].name,
         birthday_days=days_to_birthday(day, account.birthday) if account.birthday else None,
         visits=visits,
@@ -98,11 +96,11 @@ def _brought(account: Account, sale: Applied) -> tuple[Joined, ...]:
 
 def _rule_used(account: Account, day: int) -> dict[tuple[str, str], int]:
     used: dict[tuple[str, str], int] = {}
-    month = month_end(day, 0)
+    first, last = period_start(day, "month"), month_end(day, 0)
     for use in account.rule_uses:
         if use.day == day:
             used[use.rule, "day"] = used.get((use.rule, "day"), 0) + use.points
-        if month_end(use.day, 0) == month:
+        if first <= use.day <= last:
             used[use.rule, "month"] = used.get((use.rule, "month"), 0) + use.points
     return used
 
@@ -118,11 +116,8 @@ def _cap_room(cap: Cap, account: Account, day: int) -> int:
         return cap.points
     if cap.per == "balance":
         return max(0, cap.points - account.owned)
-    month = month_end(day, 0)
-    inside = (
-        known.points for known in account.days if known.day == day or (cap.per == "month" and month_end(known.day, 0) == month)
-    )
-    return max(0, cap.points - sum(inside))
+    first, last = (period_start(day, "month"), month_end(day, 0)) if cap.per == "month" else (day, day)
+    return max(0, cap.points - sum(known.points for known in account.days if first <= known.day <= last))
 
 
 # ---------------------------------------------------------------- what the sale leaves on the account
@@ -131,20 +126,13 @@ def _cap_room(cap: Cap, account: Account, day: int) -> int:
 def _remember_purchase(turn: Turn, day: int, at: int, lines: tuple[SoldLine, ...], accrual: Accrual) -> None:
     account = turn.account
     count_day(account, day, points=accrual.points, spend=sum(line.base for line in lines), checks=1)
-    for rule, points in _by_capped_rule(turn.plan, accrual).items():
-        use_rule(account, rule, day, points)
+    for given in accrual.awards:
+        if given.rule in turn.plan.capped:
+            use_rule(account, given.rule, day, given.points)
     account.first_purchase = min(at, account.first_purchase or at)
     account.last_purchase = max(at, account.last_purchase)
     account.first_activity = min(at, account.first_activity or at)
     account.last_activity = max(at, account.last_activity)
-
-
-def _by_capped_rule(plan: Plan, accrual: Accrual) -> Counter[str]:
-    points = Counter[str]()
-    for given in accrual.awards:
-        if given.rule in plan.capped:
-            points[given.rule] += given.points
-    return points
 
 
 def count_day(account: Account, day: int, *, points: int, spend: int, checks: int) -> None:
@@ -177,25 +165,10 @@ def _book(turn: Turn, sale: Sale, check_id: str, accrual: Accrual, *, held: bool
     turn.add_lot(Lot(number, accrual.points, book, at, available_at, expires_at, check_id if held else "", day=day))
     turn.post("issued", book, accrual.points, number)
     repaid = repay(turn) if book == "available" else 0
-    turn.say("LOY_POINT_ACCRUAL", at, **_accrual_detail(check_id, accrual, repaid, held=held))
+    turn.say("LOY_POINT_ACCRUAL", at, check_id=check_id, points=accrual.points, debt_repaid=repaid, held=held)
     if pending and not held:
         turn.say("LOY_POINT_PENDING", at, check_id=check_id, points=accrual.points, available_at=available_at)
     return number
-
-
-def _accrual_detail(check_id: str, accrual: Accrual, repaid: int, *, held: bool) -> dict[str, object]:
-    return {
-        "check_id": check_id,
-        "points": accrual.points,
-        "awards": [_award_detail(given) for given in accrual.awards],
-        "cuts": [msgspec.structs.asdict(cut) for cut in accrual.cuts],
-        "debt_repaid": repaid,
-        "held": held,
-    }
-
-
-def _award_detail(given: Award) -> list[object]:
-    return [given.line, given.rule, given.points, given.remainder]
 
 
 def _suspect(turn: Turn, check_id: str, at: int, hits: tuple[Hit, ...], points: int, *, held: bool) -> None:

@@ -6,6 +6,7 @@ Every command begins and ends with this, so a balance never depends on when the 
 from collections.abc import Callable, Iterator
 from datetime import date
 from functools import partial
+from operator import itemgetter
 
 import msgspec
 
@@ -16,34 +17,31 @@ from streams.domain.lots import NEVER, ends_at, expire, make_usable
 from streams.domain.turn import Turn
 
 Action = Callable[[int], None]
+Item = tuple[int, int, Action]
+"""(when, rank among equals, what)."""
+_NOTHING: Item = (NEVER, 0, lambda _at: None)
 replace = msgspec.structs.replace
 
 
-def settle(turn: Turn) -> None:
-    """Let happen what is due at `turn.now`."""
+def settle(turn: Turn) -> int:
+    """Let happen what is due at `turn.now`. Answers when the clock should look again; 0: never."""
     while True:
-        at, _, action = min(_agenda(turn), default=(NEVER, 0, None), key=lambda item: item[:2])
-        if action is None or at > turn.now:
+        at, _, action = min(_agenda(turn), default=_NOTHING, key=itemgetter(0, 1))
+        if at > turn.now:
             break
         turn.time = max(turn.time, at)
         action(at)
     turn.time = turn.now
+    return 0 if at == NEVER else at
 
 
-def next_due(turn: Turn) -> int:
-    """When the clock should look again; 0: never."""
-    at = min((at for at, _, _ in _agenda(turn)), default=0)
-    return max(at, turn.now + 1) if at else 0
-
-
-def _agenda(turn: Turn) -> Iterator[tuple[int, int, Action]]:
-    """All that will happen: (when, rank among equals, what). Points are released before they can expire."""
+def _agenda(turn: Turn) -> Iterator[Item]:
+    """All that will happen. Points are released before they can expire."""
     account = turn.account
     if account.status == "receipt":
         yield account.joined_at + REMEMBER, 9, partial(_forget_receipt, turn)
         return
-    for lot in account.lots:
-        yield from _of_lot(turn, lot)
+    yield from _of_lots(turn)
     for reservation in account.reservations:
         if reservation.status == "open":
             yield reservation.due, 3, partial(redemption.expire, turn, reservation)
@@ -54,20 +52,26 @@ def _agenda(turn: Turn) -> Iterator[tuple[int, int, Action]]:
         yield from _of_calendar(turn)
 
 
-def _of_lot(turn: Turn, lot: Lot) -> Iterator[tuple[int, int, Action]]:
-    if lot.book == "pending":
-        yield lot.available_at, 0, partial(_release, turn, lot)
-    elif lot.book == "available":
-        end = ends_at(lot, turn.account, turn.plan)
-        if end == NEVER:
-            return
-        yield end, 2, partial(expire, turn, lot)
-        days, zone = turn.plan.program.points.notice_days, turn.plan.zone
-        if days and lot.noticed != end and end > turn.time:  # nobody is told of what was over when it came
-            yield max(midnight(zone, local_day(zone, end) - days), lot.earned_at), 1, partial(_notice, turn, end)
+def _of_lots(turn: Turn) -> Iterator[Item]:
+    """The first release, the first end and the first notice: no other lot can be next."""
+    account, plan = turn.account, turn.plan
+    days = plan.program.points.notice_days
+    release, notice, over = _NOTHING, _NOTHING, _NOTHING
+    for lot in account.lots:
+        if lot.book == "pending" and lot.available_at < release[0]:
+            release = lot.available_at, 0, partial(_release, turn, lot)
+        elif lot.book == "available":
+            end = ends_at(lot, account, plan)
+            if end < over[0]:
+                over = end, 2, partial(expire, turn, lot)
+            if days and lot.noticed != end and turn.time < end < NEVER:  # nobody is told of what was over when it came
+                at = max(midnight(plan.zone, local_day(plan.zone, end) - days), lot.earned_at)
+                if at < notice[0]:
+                    notice = at, 1, partial(_notice, turn, end)
+    yield from (first for first in (release, notice, over) if first is not _NOTHING)
 
 
-def _of_tier(turn: Turn) -> Iterator[tuple[int, int, Action]]:
+def _of_tier(turn: Turn) -> Iterator[Item]:
     for rank, due, action in (
         (-1, tiers.misfit_due, tiers.fit),
         (5, tiers.warning_due, tiers.warn),
@@ -79,7 +83,7 @@ def _of_tier(turn: Turn) -> Iterator[tuple[int, int, Action]]:
             yield at, rank, partial(action, turn)
 
 
-def _of_calendar(turn: Turn) -> Iterator[tuple[int, int, Action]]:
+def _of_calendar(turn: Turn) -> Iterator[Item]:
     account, zone = turn.account, turn.plan.zone
     if not turn.plan.program.anniversaries:
         return
@@ -134,14 +138,14 @@ def _forget_receipt(turn: Turn, _at: int) -> None:
     turn.account = Account(key=turn.account.key, now=turn.account.now)
 
 
-def forgotten(account: Account, now: int) -> Account:
-    """The account without what no repeat or return may ask for any more: by whole days, so that it is the same account
-    however many commands came in between.
-    """
-    if now // DAY == account.now // DAY:
-        return account
-    account = account.draft()
-    kept_from = now // DAY * DAY - REMEMBER
+def remembered_from(now: int) -> int:
+    """Commands decided after this are remembered. By whole days, so that no command in between changes what is found."""
+    return now // DAY * DAY - REMEMBER
+
+
+def forget(turn: Turn) -> None:
+    """Forget what no repeat or return may ask for any more, once everything due has happened."""
+    account, kept_from = turn.account, remembered_from(turn.now)
     account.applied = tuple(known for known in account.applied if known.now > kept_from)
     account.returned = tuple(known for known in account.returned if known.at > kept_from)
     long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
@@ -152,11 +156,10 @@ def forgotten(account: Account, now: int) -> Account:
         for known in account.reservations
         if known.status == "open" or known.due > (long_ago if known.check_id else kept_from)
     )
-    return account
 
 
 def prune(turn: Turn) -> None:
-    """Forget what no rule or tier can ask for any more, once everything due has happened."""
+    """Forget what no rule or tier can ask for any more, this command's included."""
     account, now = turn.account, turn.now
     month_ago = local_day(turn.plan.zone, now - HORIZON) - 31
     account.rule_uses = tuple(use for use in account.rule_uses if use.day >= month_ago and use.points)

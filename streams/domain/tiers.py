@@ -265,7 +265,8 @@ def _tipping_line(turn: Turn, sale: SaleRecord | None, reached: Standing) -> int
     uncounted = any(lot.number == sale.lot and lot.book in _uncounted_books(turn.plan) for lot in turn.account.lots)
     points = {line.line: 0 for line in sale.lines}
     for award in () if uncounted else sale.awards:
-        points[award.line] += award.points
+        for line, given, _ in award.shares:
+            points[line] += given
     rest = reached.total
     for sold in reversed(sale.lines):
         rest = replace(rest, points=rest.points - points[sold.line], spend=rest.spend - sold.base)

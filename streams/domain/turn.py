@@ -38,7 +38,6 @@ class Answer(msgspec.Struct, array_like=True):
 
     status: Literal["accepted", "refused", "parked"] = "accepted"
     code: Code = Code.OK
-    reasons: list[str] = []
     earned: int = 0
     burned: int = 0
     value_minor: int = 0
@@ -75,10 +74,9 @@ class Turn:
         self.facts.append(Fact(kind, at, tuple(self._moves), detail))
         self._moves = []
 
-    def refuse(self, code: Code, *reasons: str) -> None:
+    def refuse(self, code: Code) -> None:
         """Answer no. Nothing may have been posted."""
         self.answer.status, self.answer.code = "refused", code
-        self.answer.reasons.extend(reasons)
 
     def park(self, code: Code, check_id: str, at: int) -> None:
         """Keep for review, visibly."""
