@@ -27,6 +27,7 @@ def _local_day(zone: str, quarter: int) -> int:
     return datetime.fromtimestamp(quarter * 900, ZoneInfo(zone)).toordinal()
 
 
+@lru_cache(maxsize=65_536)
 def month_end(day: int, months: int) -> int:
     """The last day of the month so many months after the month of `day`."""
     moment = date.fromordinal(day)
@@ -40,6 +41,7 @@ def year_end(day: int, years: int) -> int:
     return date(date.fromordinal(day).year + years, 12, 31).toordinal()
 
 
+@lru_cache(maxsize=65_536)
 def years_later(day: int, years: int) -> int:
     """The same day so many years later; 29 February becomes 28 February in common years."""
     moment = date.fromordinal(day)
@@ -47,6 +49,7 @@ def years_later(day: int, years: int) -> int:
     return date(year, moment.month, min(moment.day, monthrange(year, moment.month)[1])).toordinal()
 
 
+@lru_cache(maxsize=65_536)
 def day_in_year(year: int, month_day: str) -> int:
     """The day `MM-DD` of a year; 29 February is 28 February in common years."""
     month, day = int(month_day[:2]), int(month_day[3:])
@@ -59,6 +62,7 @@ def days_to_birthday(day: int, month_day: str) -> int:
     return min(abs(day_in_year(year + step, month_day) - day) for step in (-1, 0, 1))
 
 
+@lru_cache(maxsize=65_536)
 def period_start(day: int, period: str) -> int:
     """The first day of the calendar month, quarter or year of `day`."""
     moment = date.fromordinal(day)
@@ -66,6 +70,7 @@ def period_start(day: int, period: str) -> int:
     return date(moment.year, month, 1).toordinal()
 
 
+@lru_cache(maxsize=65_536)
 def next_period(start: int, period: str) -> int:
     """The first day of the period after the one that starts on `start`."""
     return month_end(start, {"month": 0, "quarter": 2, "year": 11}[period]) + 1
