@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -27,6 +28,8 @@ HALT_PROBE = 30.0
 """While credentials or configuration are wrong, try again so often."""
 BREAKER_AFTER = 5
 """So many failures in a row open the breaker: one call at a time tries, the rest waits."""
+SLACK = 0.05
+"""Seconds by which a turn may come early, so that a late wake-up is not lost at high rates."""
 
 
 class Observer(Protocol):
@@ -40,26 +43,31 @@ class Observer(Protocol):
 
 
 class Bucket:
-    """A token bucket: `rate` calls a second, at most one second's worth at once. `rate` may change while it runs."""
+    """Paces calls: one each 1/`rate` seconds, whatever was not used before. `rate` may change while it runs.
+
+    No burst is saved up: vendors count in windows of a second, and a full bucket would spend two windows' worth in one.
+    """
 
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.rate = rate
-        self._tokens = 1.0
-        self._at = clock()
-        self.paused_until = 0.0
+        self._next = clock()
+        self._paused_until = 0.0
 
     def reserve(self) -> float:
-        """Take a token; answers how many seconds to wait before using it."""
+        """Take the next turn; answers in how many seconds it is."""
         now = self._clock()
-        self._tokens = min(max(1.0, self.rate), self._tokens + (now - self._at) * self.rate)
-        self._at = now
-        self._tokens -= 1
-        return max(0.0, -self._tokens / self.rate, self.paused_until - now)
+        turn = max(now, self._paused_until, self._next - SLACK)
+        self._next = max(turn, self._next) + 1 / self.rate
+        return turn - now
 
     def pause(self, seconds: float) -> None:
-        """Nobody calls before so many seconds are over."""
-        self.paused_until = max(self.paused_until, self._clock() + seconds)
+        """Nobody calls before so many seconds are over, also those who had their turn before."""
+        self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    @property
+    def paused(self) -> bool:
+        return self._paused_until > self._clock()
 
 
 @dataclass
@@ -98,12 +106,14 @@ class Courier:
 
     async def prepare(self) -> None:
         """Provision and check the vendor's side; back when it is ready, however long that takes."""
-        while True:
-            problem = await self.run(self.sink.prepare())
-            if problem is None:
-                self._observer.halted(None)
-                return
-            await self._halt(problem)
+        attempt = 0
+        while (problem := await self.run(self.sink.prepare())) is not None:
+            if isinstance(problem, Halt):
+                await self._halt(problem)
+            else:
+                await self._rest(problem.after or 0.0, attempt)
+                attempt += 1
+        self._succeed()
 
     async def deliver(self, items: Sequence[Item], rejected: OnRejected) -> None:
         """Deliver all; `rejected` is told of each item that the vendor will never take."""
@@ -111,9 +121,10 @@ class Courier:
             await self._deliver(batch, rejected)
 
     async def _deliver(self, batch: Sequence[Item], rejected: OnRejected) -> None:
-        attempt = 0
+        attempt, tries = 0, Counter[int]()
         while batch:
-            outcomes = await self.run(self.sink.flow(batch))
+            answered = await self.run(self.sink.flow(batch))
+            outcomes = [_weary(item, outcome, tries) for item, outcome in zip(batch, answered, strict=True)]
             halt, split, wait = self._take(batch, outcomes, rejected)
             batch = [item for item, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Again | Halt | Split)]
             if halt is not None:
@@ -122,8 +133,7 @@ class Courier:
                 await self._halve(batch, split, rejected)
                 return
             elif batch:
-                self._fail()
-                await self._patience.sleep(max(wait, self._patience.backoff(attempt)))
+                await self._rest(wait, attempt)
                 attempt += 1
         self._succeed()
 
@@ -181,10 +191,12 @@ class Courier:
 
     async def _turn(self, operation: str) -> None:
         """Wait for the limit, and for what the vendor asked us to wait."""
-        wait = self._buckets[operation].reserve()
-        if wait > 0:
+        bucket = self._buckets[operation]
+        while (wait := bucket.reserve()) > 0:
             self._observer.waited(operation, wait)
             await self._patience.sleep(wait)
+            if not bucket.paused:
+                return
 
     async def _request(self, call: Call) -> Reply:
         began = self._patience.clock()
@@ -228,6 +240,11 @@ class Courier:
 
     # ------------------------------------------------------------ bad times
 
+    async def _rest(self, wait: float, attempt: int) -> None:
+        """After a failure: at least what the vendor asked for, and jitter, so that not all come back at once."""
+        self._fail()
+        await self._patience.sleep(wait + self._patience.backoff(attempt))
+
     def _fail(self) -> None:
         self._failures += 1
         if self._failures == BREAKER_AFTER:
@@ -244,6 +261,14 @@ class Courier:
         """Say it once, loudly, and try again from time to time."""
         self._observer.halted(problem.why)
         await self._patience.sleep(self._patience.halt_probe)
+
+
+def _weary(item: Item, outcome: Outcome, tries: Counter[int]) -> Outcome:
+    """An item that failed by itself often enough is rejected."""
+    if not isinstance(outcome, Again) or outcome.at_most is None:
+        return outcome
+    tries[id(item)] += 1
+    return outcome if tries[id(item)] < outcome.at_most else Rejected("GIVEN_UP", f"{outcome.at_most} attempts: {outcome.why}")
 
 
 def _lower(headers: Mapping[str, str]) -> dict[str, str]:

@@ -49,7 +49,11 @@ class ProfileChange:
     urgent: bool = False
     """The tier or the opt-in changed: goes before mere balances."""
     erased: bool = False
-    """The member asked to be forgotten."""
+    """The member asked to be forgotten: nothing of the member is sent after this, unless the member joins again."""
+    first: bool = False
+    """The vendor was never told of this member before, as far as the sink knows."""
+    moved: bool = False
+    """The contact data changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,8 @@ class Again:
     why: str
     after: float | None = None
     unknown: bool = False
+    at_most: int | None = None
+    """After so many attempts it is rejected after all, with `why`: the item is at fault, not the vendor. None waits for ever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class Lost:
 
 Reply = Answer | Lost
 Flow = Generator[Call, Reply, Sequence[Outcome]]
-Setup = Generator[Call, Reply, Halt | None]
+Setup = Generator[Call, Reply, Halt | Again | None]
 
 
 class Sink(Protocol):
@@ -84,11 +84,11 @@ class Sink(Protocol):
         ...
 
     def prepare(self) -> Setup:
-        """Check and provision the vendor's side at start. Returns why it cannot work, or None."""
+        """Check and provision the vendor's side at start. Returns why it cannot work (Halt) or not yet (Again), or None."""
         ...
 
     def batches(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """Cut into what one flow takes: by count, bytes and kind. Profiles come before events of the same member."""
+        """Cut into what one flow takes: by count, bytes and kind, in the order given: changes, events, erasures."""
         ...
 
     def flow(self, batch: Sequence[Item]) -> Flow:
