@@ -17,6 +17,8 @@ class Person:
     """None when the CRM never sent any, or the member was erased."""
     profile: Mapping[str, Any]
     """`schemas.events.Profile` as plain JSON values: dates as YYYY-MM-DD, points as integers."""
+    version: int = 0
+    """Sequence of the event that made the profile so: a larger one is newer. 0 before any."""
 
     def field(self, name: str) -> Any:
         """One of PROFILE_FIELDS as a JSON value, None when there is none. Raises KeyError for any other name."""

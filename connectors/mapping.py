@@ -3,9 +3,10 @@
 Law: each of the 29 fields and each event is either mapped or dropped by name; forgetting one is an error, not a silence.
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 import yaml
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from connectors.delivery import Happening, Person
 from schemas.events import EVENTS, PROFILE_FIELDS
 
-Kind = Literal["text", "number", "boolean", "date", "datetime", "list"]
+Kind = Literal["text", "number", "boolean", "date", "datetime", "list", "base64"]
 
 
 class MappingError(ValueError):
@@ -33,6 +34,10 @@ class Target(_Model):
     type: Kind = "text"
     length: Annotated[int, Field(ge=1)] | None = None
     """The longest text the vendor takes; longer ones are cut, lists at an item."""
+    cut: bool = True
+    """False: what is too long is left out. An address that was cut is somebody else's."""
+    absent: str | int | bool | None = None
+    """Sent when there is no value, for what the vendor will not have empty."""
 
 
 class Property(Target):
@@ -46,6 +51,8 @@ class EventTarget(_Model):
     """The vendor's name or id of the event."""
     title: str | None = None
     properties: tuple[Property, ...] = ()
+    once: str | None = None
+    """Told once per member and value of this source (e.g. an offer), in place of once per event."""
 
 
 class VendorMapping(_Model):
@@ -63,6 +70,8 @@ class VendorMapping(_Model):
         for name, event in self.events.items():
             for prop in event.properties if event else ():
                 _known_source(name, prop.source)
+            if event and event.once:
+                _known_source(name, event.once)
         return self
 
     def profile(self, person: Person) -> dict[str, Any]:
@@ -75,14 +84,25 @@ class VendorMapping(_Model):
         values = {prop.to: self.value(_source(happening, prop.source), prop) for prop in (event.properties if event else ())}
         return {name: value for name, value in values.items() if value is not None}
 
-    def value(self, value: Any, target: Target) -> Any:
+    def identity(self, happening: Happening) -> str:
+        """What a repeat of it has too: its id, or its member and the value of which it is told once."""
+        event = self.events[happening.type]
+        value = _source(happening, event.once) if event and event.once else None
+        if event is None or value is None:
+            return happening.event_id
+        return f"{happening.person.loyalty_id}/{event.once}/{value}"
+
+    def value(self, value: Any, target: Target) -> Any:  # noqa: PLR0911  # one return a type
         """A JSON value as the target's type. Texts and lists are cut to its length."""
         if value is None:
-            return None
+            return target.absent
         if isinstance(value, list | tuple) and target.type != "list":
             return self._joined([str(item) for item in value], target.length)
-        if target.type == "text":
-            return str(value)[: target.length]
+        if target.type in ("text", "base64"):
+            text = str(value)[: target.length]
+            if not target.cut and text != str(value):
+                return target.absent
+            return text if target.type == "text" else b64encode(text.encode()).decode()
         if target.type == "datetime" and len(str(value)) == len("2026-01-01"):
             return f"{value}T00:00:00Z"
         if target.type == "date":
@@ -118,11 +138,14 @@ def _source(happening: Happening, source: str) -> Any:
     return happening.person.field(source)
 
 
-def load_mapping(path: Path) -> VendorMapping:
+M = TypeVar("M", bound=VendorMapping)
+
+
+def load_mapping(path: Path, model: type[M] = VendorMapping) -> M:  # type: ignore[assignment]  # the default is a VendorMapping
     """Read and check a mapping file (YAML or JSON). Raises MappingError."""
     try:
         raw = yaml.safe_load(path.read_bytes())
-        return VendorMapping.model_validate_json(orjson.dumps(raw), strict=True)
+        return model.model_validate_json(orjson.dumps(raw), strict=True)
     except ValidationError as failure:
         lines = (f"  {'.'.join(map(str, e['loc'])) or '(file)'}: {e['msg']}" for e in failure.errors(include_url=False))
         raise MappingError(f"{path.name} is no mapping:\n" + "\n".join(lines)) from None

@@ -23,10 +23,12 @@ class Call:
     method: str
     path: str
     """Below the sink's base URL; or a whole URL, e.g. of a token endpoint."""
-    json: Any = None
-    body: bytes | None = None
+    json: Any = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False)
     """Instead of `json`, when it is none."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    secret: bool = False
+    """It asks for a token: asked once for all who ask at the same time, and its body is shown to nobody."""
 
     def content(self) -> bytes | None:
         """The bytes to send."""
@@ -73,14 +75,18 @@ class Sink(Protocol):
     """One vendor. Written once, in a file of its own."""
 
     name: str
-    base_url: str
     rates: Mapping[str, float]
     """Requests a second for each operation, of the whole account; shared out over the workers by partitions."""
     events: frozenset[str]
     """The LOY_ events that the vendor is told of."""
 
+    @property
+    def base_url(self) -> str:
+        """Where the vendor's API answers; some tell with the token."""
+        ...
+
     def headers(self) -> Mapping[str, str]:
-        """For every call; secrets live here and nowhere else."""
+        """For every call below the base URL, and for no other address; secrets live here and nowhere else."""
         ...
 
     def prepare(self) -> Setup:

@@ -46,7 +46,7 @@ class Row(msgspec.Struct, array_like=True):
 
     def person(self, loyalty_id: str) -> Person:
         contact = Member.model_validate_json(self.member).contact if self.member else None
-        return Person(loyalty_id, contact, orjson.loads(self.profile) if self.profile else {})
+        return Person(loyalty_id, contact, orjson.loads(self.profile) if self.profile else {}, self.sequence)
 
     def digest(self) -> bytes:
         return hashlib.blake2b(self.member + b"\0" + self.profile, digest_size=8).digest()
