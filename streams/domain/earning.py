@@ -10,7 +10,7 @@ from typing import assert_never
 import msgspec
 
 from schemas.checks import Sale
-from schemas.program import CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
+from schemas.program import AnyRule, CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
 from streams.domain.account import Award, Cut, Joined, SoldLine
 from streams.domain.plan import Circumstances, CompiledRule, Plan
 from streams.domain.rounding import apportion, rounded, whole_shares
@@ -35,24 +35,18 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Share(msgspec.Struct, frozen=True):
-    """What one rule gives: a numerator for each line, over the plan's denominator."""
+    """What one rule gives: a numerator over one denominator, and the weights by which lines share it."""
 
     rule: str
-    numerators: tuple[int, ...]
-
-    @property
-    def total(self) -> int:
-        return sum(self.numerators)
+    weights: Sequence[int]
+    total: int
 
 
 class Accrual(msgspec.Struct, frozen=True):
-    awards: tuple[Award, ...] = ()
-    cuts: tuple[Cut, ...] = ()
-    joined: tuple[Joined, ...] = ()
-
-    @property
-    def points(self) -> int:
-        return sum(award.points for award in self.awards)
+    points: int
+    awards: tuple[Award, ...]
+    cuts: tuple[Cut, ...]
+    joined: tuple[Joined, ...]
 
 
 def sold_lines(sale: Sale, plan: Plan) -> tuple[SoldLine, ...]:
@@ -73,52 +67,49 @@ def award(sale: Sale, lines: Sequence[SoldLine], plan: Plan, context: Context) -
     """The points of a sale, per line and rule, with what was cut and why."""
     rate = plan.program.earning.rate
     unit = rate.per_minor * 100  # one point; 100 because multipliers are percentages
-    base = Share(BASE, tuple(line.base * rate.points * 100 for line in lines))
+    bases = [line.base for line in lines]
+    base = Share(BASE, bases, sum(bases) * rate.points * 100)
     found, joined = [], []
     for compiled in plan.rules:
-        if compiled.in_force(context.at) and compiled.applies(sale, context.about):
-            share, brought = _share(compiled, sale, lines, base, context, unit)
+        if base.total and compiled.in_force(context.at) and compiled.applies(sale, context.about):
+            paid = _paid(compiled, sale, bases)
+            share = _share(compiled.rule, lines, paid, context, rate.points, unit)
             if share.total:
                 found.append((compiled, share))
-            if brought is not None:
-                joined.append(brought)
+            if isinstance(compiled.rule, Threshold) and compiled.rule.join_minutes and any(paid):
+                joined.append(Joined(compiled.rule.id, sum(paid), share.total > 0))
     capped, cuts = _cap_rules(found, context, unit)
     winners, losers = _compete(capped, plan, unit)
-    awards, cut = _round(lines, [base, *winners], plan, context, unit)
-    return Accrual(awards, (*cuts, *losers, *cut), tuple(joined))
+    points, awards, cut = _round(lines, [base, *winners], plan, context, unit)
+    return Accrual(points, awards, (*cuts, *losers, *cut), tuple(joined))
 
 
-def _share(
-    compiled: CompiledRule, sale: Sale, lines: Sequence[SoldLine], base: Share, context: Context, unit: int
-) -> tuple[Share, Joined | None]:
-    """What the rule gives, and what the receipt brings towards a threshold that joins receipts."""
-    rule = compiled.rule
-    paid = [sold.base if compiled.matches(line) else 0 for sold, line in zip(lines, sale.lines, strict=True)]
+def _paid(compiled: CompiledRule, sale: Sale, bases: list[int]) -> list[int]:
+    """What of each line may earn by this rule."""
+    if not compiled.filters_lines:
+        return bases
+    matches = compiled.matches
+    return [base if matches(line) else 0 for line, base in zip(sale.lines, bases, strict=True)]
+
+
+def _share(rule: AnyRule, lines: Sequence[SoldLine], paid: list[int], context: Context, rate: int, unit: int) -> Share:
+    """A fixed number of points is spread over the lines that earned it, so that a return takes its share."""
+    minor = sum(paid)
     match rule:
         case Multiplier():
-            extra = (n * (rule.percent - 100) // 100 if ok else 0 for n, ok in zip(base.numerators, paid, strict=True))
-            return Share(rule.id, tuple(extra)), None
+            return Share(rule.id, paid, minor * rate * (rule.percent - 100))
         case LineBonus():
-            pieces = (sold.quantity // 1000 if ok else 0 for sold, ok in zip(lines, paid, strict=True))
-            return Share(rule.id, tuple(rule.points * unit * n for n in pieces)), None
+            pieces = [sold.quantity // 1000 if ok else 0 for sold, ok in zip(lines, paid, strict=True)]
+            return Share(rule.id, pieces, sum(pieces) * rule.points * unit)
         case CheckBonus():
-            return _bonus(rule, paid, unit, due=True), None
+            due = True
         case Threshold():
-            reached = _reaches(rule, sum(paid), context)
-            return _bonus(rule, paid, unit, due=reached), _joined(rule, sum(paid), reached=reached)
+            due = _reaches(rule, minor, context)
         case NthVisit():
-            nth = context.first_visit_of_day and (context.about.visits + 1) % rule.n == 0
-            return _bonus(rule, paid, unit, due=nth), None
-    assert_never(rule)
-
-
-def _bonus(rule: CheckBonus | Threshold | NthVisit, paid: Sequence[int], unit: int, *, due: bool) -> Share:
-    """A fixed number of points, spread over the lines that earned it, so that a return takes its share."""
-    return Share(rule.id, tuple(apportion(paid, rule.points * unit if due else 0)))
-
-
-def _joined(rule: Threshold, paid: int, *, reached: bool) -> Joined | None:
-    return Joined(rule.id, paid, reached) if rule.join_minutes and paid else None
+            due = context.first_visit_of_day and (context.about.visits + 1) % rule.n == 0
+        case _:
+            assert_never(rule)
+    return Share(rule.id, paid, rule.points * unit if due and minor else 0)
 
 
 def _reaches(rule: Threshold, paid: int, context: Context) -> bool:
@@ -146,7 +137,7 @@ def _cap_rules(
             cap = compiled.rule.cap
             room = max(0, cap.points - context.rule_used.get((share.rule, cap.per), 0)) * unit
             if share.total > room:
-                limited = Share(share.rule, tuple(apportion(share.numerators, room)))
+                limited = Share(share.rule, share.weights, room)
                 cuts.append(Cut(f"cap per {cap.per}", share.rule, (share.total - room) // unit))
         kept.append((compiled, limited))
     return kept, cuts
@@ -176,7 +167,7 @@ def _compete(found: Iterable[tuple[CompiledRule, Share]], plan: Plan, unit: int)
 
 def _round(
     lines: Sequence[SoldLine], shares: Sequence[Share], plan: Plan, context: Context, unit: int
-) -> tuple[tuple[Award, ...], tuple[Cut, ...]]:
+) -> tuple[int, tuple[Award, ...], tuple[Cut, ...]]:
     """Round the whole once, cap it, share it out over the rules, then each rule's points over its lines."""
     totals = [share.total for share in shares]
     whole = rounded(sum(totals), unit, plan.program.earning.rounding)
@@ -184,19 +175,17 @@ def _round(
     if context.room is None or whole <= context.room:
         points = whole_shares(totals, unit, whole)
     else:
-        points = apportion(totals, context.room)
-        cuts = (Cut(context.room_by, None, whole - context.room),)
+        points, cuts = apportion(totals, context.room), (Cut(context.room_by, None, whole - context.room),)
     awards = (_over_lines(share, mine, lines, unit) for share, mine in zip(shares, points, strict=True) if mine)
-    return tuple(awards), cuts
+    return sum(points), tuple(awards), cuts
 
 
 def _over_lines(share: Share, points: int, lines: Sequence[SoldLine], unit: int) -> Award:
-    given = apportion(share.numerators, points)
+    whole = sum(share.weights)
+    shares = zip(lines, share.weights, apportion(share.weights, points), strict=True)
     return Award(
         share.rule,
         tuple(
-            (sold.line, mine, numerator % unit * MILLION // unit)
-            for sold, mine, numerator in zip(lines, given, share.numerators, strict=True)
-            if mine
+            (sold.line, given, share.total * weight // whole % unit * MILLION // unit) for sold, weight, given in shares if given
         ),
     )

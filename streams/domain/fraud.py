@@ -14,7 +14,7 @@ from schemas.checks import Sale
 from schemas.program import AnySignal, ImpossibleTravel, OwnCard, ReturnRatio, SplitReceipts, Velocity
 from streams.domain.account import Account, Applied
 from streams.domain.calendar import epoch
-from streams.domain.plan import Plan
+from streams.domain.plan import TRAVEL_SECONDS, Plan
 
 EARTH_RADIUS_KM = 6371
 
@@ -53,7 +53,8 @@ def assess(this: Seen, account: Account, plan: Plan) -> tuple[Hit, ...]:
     """The signals that hit, in the program's order."""
     if not plan.program.fraud.signals:
         return ()
-    sales = [applied for applied in account.applied if applied.kind == "sale"]
+    near = plan.fraud_seconds
+    sales = [applied for applied in account.applied if applied.kind == "sale" and abs(applied.at - this.at) < near]
     hits = (_hit(signal, this, sales, account, plan) for signal in plan.program.fraud.signals)
     return tuple(hit for hit in hits if hit is not None)
 
@@ -120,7 +121,10 @@ def _travel(signal: ImpossibleTravel, this: Seen, sales: Sequence[Applied], plan
     speeds = [
         _speed(here, plan.places[sale.outlet], abs(sale.at - this.at) + signal.skew_minutes * 60)
         for sale in sales
-        if not sale.remote and sale.outlet in plan.places and sale.outlet != this.outlet and abs(sale.at - this.at) < 86_400
+        if not sale.remote
+        and sale.outlet in plan.places
+        and sale.outlet != this.outlet
+        and abs(sale.at - this.at) < TRAVEL_SECONDS
     ]
     fastest = max(speeds, default=0)
     return Hit(signal.id, signal.weight, fastest, signal.km_per_hour) if fastest > signal.km_per_hour else None

@@ -3,16 +3,29 @@
 from collections.abc import Callable, Mapping
 from datetime import time
 from functools import lru_cache
+from typing import assert_never
 
 import msgspec
 
 from schemas.checks import Line, Sale
-from schemas.program import AnyRule, Program, Threshold, Where
+from schemas.program import (
+    AnyRule,
+    AnySignal,
+    ImpossibleTravel,
+    OwnCard,
+    Program,
+    ReturnRatio,
+    SplitReceipts,
+    Threshold,
+    Velocity,
+    Where,
+)
 from streams.domain.calendar import epoch
 from streams.domain.expression import Facts, compile_expression
 
 LineTest = Callable[[Line], bool]
 CheckTest = Callable[[Sale, "Circumstances"], bool]
+TRAVEL_SECONDS = 86_400  # a journey takes no longer than a day
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -58,6 +71,7 @@ class Plan:
         self.rules = sorted(map(CompiledRule, program.earning.rules), key=lambda compiled: compiled.order)
         self.capped = frozenset(rule.id for rule in program.earning.rules if rule.cap)
         self.join_minutes = max((rule.join_minutes for rule in program.earning.rules if isinstance(rule, Threshold)), default=0)
+        self.fraud_seconds = max(map(_span, program.fraud.signals), default=0)
         self.groups = {group.id: group.mode for group in program.earning.groups}
         self.excluded = _line_test(Where(skus=program.earning.exclude.skus), Where(categories=program.earning.exclude.categories))
         self.excluded_tenders = frozenset((*program.earning.exclude.tenders, "points"))
@@ -77,6 +91,20 @@ class Plan:
         """Whether any goods never earn."""
         exclude = self.program.earning.exclude
         return bool(exclude.skus or exclude.categories)
+
+
+def _span(signal: AnySignal) -> int:
+    """How far from a sale, in seconds, the signal looks at other sales of the member."""
+    match signal:
+        case Velocity():
+            return signal.hours * 3600
+        case SplitReceipts():
+            return signal.minutes * 60
+        case ImpossibleTravel():
+            return TRAVEL_SECONDS
+        case ReturnRatio() | OwnCard():
+            return 0
+    assert_never(signal)
 
 
 @lru_cache(maxsize=1000)
@@ -137,7 +165,17 @@ def _check_test(where: Where) -> CheckTest:
     if where.when is not None:
         condition = compile_expression(where.when)
         tests.append(lambda sale, about: condition(_facts(sale, about)))
-    return lambda sale, about: all(test(sale, about) for test in tests)
+    return _every(tests)
+
+
+def _every(tests: list[CheckTest]) -> CheckTest:
+    def test(sale: Sale, about: Circumstances) -> bool:
+        for one in tests:  # noqa: SIM110  # a loop, since a generator costs more than the tests
+            if not one(sale, about):
+                return False
+        return True
+
+    return tests[0] if len(tests) == 1 else test
 
 
 def _within(clock: time, start: time, end: time) -> bool:

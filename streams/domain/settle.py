@@ -163,7 +163,8 @@ def prune(turn: Turn) -> None:
     account, now = turn.account, turn.now
     month_ago = local_day(turn.plan.zone, now - HORIZON) - 31
     account.rule_uses = tuple(use for use in account.rule_uses if use.day >= month_ago and use.points)
-    account.days = tuple(known for known in account.days if known.day >= _days_from(turn))
+    days_from = _days_from(turn)
+    account.days = tuple(known for known in account.days if known.day >= days_from)
     account.tier = replace(account.tier, history=tiers.forget(account.tier.history, now - HORIZON))
 
 
