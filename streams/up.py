@@ -1,7 +1,6 @@
 """`loy up`: the whole system on this machine, until a signal."""
 
 import asyncio
-import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,40 +12,51 @@ from streams.settings import Settings
 
 
 async def up(console: Console, settings: Settings, *, port: int, workers: int, program: Path | None) -> None:
-    """Broker, topics, program and workers; then wait. Raises WorkerEndedError when a worker ends by itself."""
-    async with AsyncExitStack() as stack:
-        bootstrap = await stack.enter_async_context(system.broker(settings.data / "kafka", port))
-        running = settings.model_copy(update={"kafka_bootstrap": bootstrap})
-        await system.install(running, load_program(program or SHIPPED / "grocer.yaml"), keep_history=True)
-        processes = [system.start_worker(running, f"worker-{n}") for n in range(1, workers + 1)]
-        for worker in processes:
-            stack.callback(worker.stop)
-        _announce(console, running, processes)
-        await _until_signalled(processes)
-        console.print("Stopping ...")
+    """Broker, topics, program and workers, until this task is cancelled: that is how it ends, and no error.
+
+    Raises WorkerEndedError when a worker ends by itself.
+    """
+    try:
+        async with AsyncExitStack() as stack:
+            running = await _started(stack, settings, port, program)
+            processes: list[system.Worker] = []
+            stack.push_async_callback(system.stop_workers, processes)
+            for number in range(1, workers + 1):
+                processes.append(system.start_worker(running, f"worker-{number}"))  # noqa: PERF401  # each is stopped, come what may
+            _announce(console, running, processes)
+            await _watch(console, processes)
+    except asyncio.CancelledError:
+        console.print("Stopped.")
+
+
+async def _started(stack: AsyncExitStack, settings: Settings, port: int, program: Path | None) -> Settings:
+    """Kafka runs, with topics and a program; the settings to reach it."""
+    bootstrap = await stack.enter_async_context(system.broker(settings.data / "kafka", port))
+    running = settings.model_copy(update={"kafka_bootstrap": bootstrap})
+    await system.install(running, load_program(program or SHIPPED / "grocer.yaml"), keep_history=True)
+    return running
 
 
 def _announce(console: Console, settings: Settings, processes: list[system.Worker]) -> None:
-    console.print(f"Kafka      {settings.kafka_bootstrap}", highlight=False)
-    for worker in processes:
-        console.print(f"Worker     metrics http://127.0.0.1:{worker.metrics_port}/metrics, log {worker.log}", highlight=False)
-    console.print(
-        f"Feed it    LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} loy seed; then loy replay --speed live\n"
-        f"Prove it   LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap} loy verify\n"
-        "Stop it    Ctrl-C; data stays",
-        highlight=False,
-    )
+    said = [f"Kafka      {settings.kafka_bootstrap}"]
+    said += [f"Worker     http://127.0.0.1:{worker.metrics_port}/metrics, log {worker.log}" for worker in processes]
+    speed = "100x" if settings.clock == "stream" else "live"
+    said += [
+        f"Reach it   export LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}",
+        f"Feed it    loy seed && loy replay --speed {speed}",
+        "Prove it   loy verify",
+        f"Stop it    Ctrl-C; data stays in {settings.data}",
+    ]
+    console.print("\n".join(said), highlight=False, markup=False, soft_wrap=True)
 
 
-async def _until_signalled(processes: list[system.Worker]) -> None:
-    asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked.set)
-    while not asked.is_set():
-        for worker in processes:
-            worker.check()
-        try:
-            await asyncio.wait_for(asked.wait(), 1)
-        except TimeoutError:
-            continue
+async def _watch(console: Console, processes: list[system.Worker]) -> None:
+    """For ever, while all workers live."""
+    try:
+        while True:
+            for worker in processes:
+                worker.check()
+            await asyncio.sleep(1)
+    except asyncio.CancelledError:
+        console.print("Stopping ...")
+        raise
