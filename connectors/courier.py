@@ -26,6 +26,8 @@ RETRY_AFTER_MAX = 300.0
 BACKOFF_MAX = 60.0
 HALT_PROBE = 30.0
 """While credentials or configuration are wrong, try again so often."""
+AT_ONCE = 8
+"""So many flows at once in one process: vendors count them too, and answers take their time."""
 BREAKER_AFTER = 5
 """So many failures in a row open the breaker: one call at a time tries, the rest waits."""
 SLACK = 0.05
@@ -98,6 +100,8 @@ class Courier:
         self._buckets = {operation: Bucket(rate, self._patience.clock) for operation, rate in sink.rates.items()}
         self._failures = 0
         self._breaker = asyncio.Lock()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._asking: dict[str, asyncio.Task[Reply]] = {}
 
     def share(self, part: float) -> None:
         """Use such a part of the account's limits: its partitions over all partitions."""
@@ -116,14 +120,27 @@ class Courier:
         self._succeed()
 
     async def deliver(self, items: Sequence[Item], rejected: OnRejected) -> None:
-        """Deliver all; `rejected` is told of each item that the vendor will never take."""
-        for batch in self.sink.batches(items):
-            await self._deliver(batch, rejected)
+        """Deliver all; `rejected` is told of each item that the vendor will never take.
+
+        Batches go side by side, but one waits for those before it that hold one of its members.
+        """
+        latest: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            for batch in self.sink.batches(items):
+                members = {item.person.loyalty_id for item in batch}
+                before = {latest[member] for member in members if member in latest}
+                latest |= dict.fromkeys(members, group.create_task(self._deliver_after(before, batch, rejected)))
+
+    async def _deliver_after(self, before: set[asyncio.Task[None]], batch: Sequence[Item], rejected: OnRejected) -> None:
+        if before:
+            await asyncio.wait(before)
+        await self._deliver(batch, rejected)
 
     async def _deliver(self, batch: Sequence[Item], rejected: OnRejected) -> None:
         attempt, tries = 0, Counter[int]()
         while batch:
-            answered = await self.run(self.sink.flow(batch))
+            async with self._places:
+                answered = await self.run(self.sink.flow(batch))
             outcomes = [_weary(item, outcome, tries) for item, outcome in zip(batch, answered, strict=True)]
             halt, split, wait = self._take(batch, outcomes, rejected)
             batch = [item for item, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Again | Halt | Split)]
@@ -183,6 +200,17 @@ class Courier:
             return result
 
     async def _call(self, call: Call) -> Reply:
+        return await (self._shared(call) if call.secret else self._send(call))
+
+    async def _shared(self, call: Call) -> Reply:
+        """One answer for all who ask for the same token at the same time."""
+        asking = self._asking.get(call.path)
+        if asking is None:
+            asking = self._asking[call.path] = asyncio.create_task(self._send(call))
+            asking.add_done_callback(lambda _: self._asking.pop(call.path))
+        return await asyncio.shield(asking)
+
+    async def _send(self, call: Call) -> Reply:
         await self._turn(call.operation)
         if self._failures >= BREAKER_AFTER:
             async with self._breaker:
@@ -223,7 +251,8 @@ class Courier:
 
     def _headers(self, call: Call) -> dict[str, str]:
         kind = {} if call.content() is None else {"content-type": "application/json"}
-        return {"accept": "application/json", **kind, **self.sink.headers(), **call.headers}
+        own = {} if call.path.startswith("http") else self.sink.headers()  # what opens one door is not shown at another
+        return {"accept": "application/json", **kind, **own, **call.headers}
 
     def _retry_after(self, response: httpx.Response) -> float | None:
         value = response.headers.get("retry-after")
