@@ -76,6 +76,7 @@ def next_period(start: int, period: str) -> int:
     return month_end(start, {"month": 0, "quarter": 2, "year": 11}[period]) + 1
 
 
+@lru_cache(maxsize=4096)
 def instant(at: int) -> str:
     """RFC 3339 in UTC."""
     return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")

@@ -58,7 +58,7 @@ def sold_lines(sale: Sale, plan: Plan) -> tuple[SoldLine, ...]:
     unearning = sum(tender.amount_minor for tender in sale.tenders if tender.type in plan.excluded_tenders)
     shares = apportion(nets, unearning) if unearning else [0] * len(nets)
     return tuple(
-        SoldLine(line.line, line.quantity, net, 0 if plan.excludes and plan.excluded(line) else net - share)
+        SoldLine(line.line, line.quantity, net, 0 if plan.goods(line).excluded else net - share)
         for line, net, share in zip(sale.lines, nets, shares, strict=True)
     )
 
@@ -67,12 +67,12 @@ def award(sale: Sale, lines: Sequence[SoldLine], plan: Plan, context: Context) -
     """The points of a sale, per line and rule, with what was cut and why."""
     rate = plan.program.earning.rate
     unit = rate.per_minor * 100  # one point; 100 because multipliers are percentages
-    bases = [line.base for line in lines]
+    bases, goods = [line.base for line in lines], [plan.goods(line).rules for line in sale.lines]
     base = Share(BASE, bases, sum(bases) * rate.points * 100)
     found, joined = [], []
     for compiled in plan.rules:
         if base.total and compiled.in_force(context.at) and compiled.applies(sale, context.about):
-            paid = _paid(compiled, sale, bases)
+            paid = _paid(compiled, goods, bases)
             share = _share(compiled.rule, lines, paid, context, rate.points, unit)
             if share.total:
                 found.append((compiled, share))
@@ -84,12 +84,12 @@ def award(sale: Sale, lines: Sequence[SoldLine], plan: Plan, context: Context) -
     return Accrual(points, awards, (*cuts, *losers, *cut), tuple(joined))
 
 
-def _paid(compiled: CompiledRule, sale: Sale, bases: list[int]) -> list[int]:
+def _paid(compiled: CompiledRule, goods: list[frozenset[str]], bases: list[int]) -> list[int]:
     """What of each line may earn by this rule."""
     if not compiled.filters_lines:
         return bases
-    matches = compiled.matches
-    return [base if matches(line) else 0 for line, base in zip(sale.lines, bases, strict=True)]
+    rule = compiled.rule.id
+    return [base if rule in rules else 0 for rules, base in zip(goods, bases, strict=True)]
 
 
 def _share(rule: AnyRule, lines: Sequence[SoldLine], paid: list[int], context: Context, rate: int, unit: int) -> Share:

@@ -1,6 +1,6 @@
 """A program compiled once: every rule's conditions as one plain function, so that deciding a check reads no program text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import time
 from functools import lru_cache
 from typing import assert_never
@@ -11,6 +11,7 @@ from schemas.checks import Line, Sale
 from schemas.program import (
     AnyRule,
     AnySignal,
+    Exclusions,
     ImpossibleTravel,
     OwnCard,
     Program,
@@ -25,6 +26,7 @@ from streams.domain.expression import Facts, compile_expression
 
 LineTest = Callable[[Line], bool]
 CheckTest = Callable[[Sale, "Circumstances"], bool]
+GOODS_MAX = 100_000  # as many kinds of goods are remembered
 TRAVEL_SECONDS = 86_400  # a journey takes no longer than a day
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -58,7 +60,16 @@ class CompiledRule:
 
     def in_force(self, at: int) -> bool:
         """By purchase time (D05)."""
-        return self.rule.enabled and self.starts <= at and not (self.ends and at >= self.ends)
+        return self.starts <= at and not (self.ends and at >= self.ends)
+
+
+class Goods(msgspec.Struct, frozen=True):
+    """What a program makes of some goods."""
+
+    excluded: bool
+    """They never earn."""
+    rules: frozenset[str]
+    """The rules that name them, of those that ask for goods at all."""
 
 
 class Plan:
@@ -68,12 +79,14 @@ class Plan:
         self.program = program
         self.key = program.key
         self.zone = program.time_zone
-        self.rules = sorted(map(CompiledRule, program.earning.rules), key=lambda compiled: compiled.order)
+        enabled = (rule for rule in program.earning.rules if rule.enabled)
+        self.rules = sorted(map(CompiledRule, enabled), key=lambda compiled: compiled.order)
         self.capped = frozenset(rule.id for rule in program.earning.rules if rule.cap)
         self.join_minutes = max((rule.join_minutes for rule in program.earning.rules if isinstance(rule, Threshold)), default=0)
         self.fraud_seconds = max(map(_span, program.fraud.signals), default=0)
         self.groups = {group.id: group.mode for group in program.earning.groups}
-        self.excluded = _line_test(Where(skus=program.earning.exclude.skus), Where(categories=program.earning.exclude.categories))
+        self._excluded = _excluded(program.earning.exclude)
+        self._goods: dict[tuple[str, str | None, str | None], Goods] = {}
         self.excluded_tenders = frozenset((*program.earning.exclude.tenders, "points"))
         self.levels = program.tiers.levels
         self.top = len(self.levels) - 1
@@ -86,11 +99,17 @@ class Plan:
         }
         self.outlets = frozenset(outlet.id for outlet in program.outlets)
 
-    @property
-    def excludes(self) -> bool:
-        """Whether any goods never earn."""
-        exclude = self.program.earning.exclude
-        return bool(exclude.skus or exclude.categories)
+    def goods(self, line: Line) -> Goods:
+        """What the program makes of such goods. Remembered, since a shop sells the same ones again and again."""
+        kind = (line.sku, line.category, line.brand)
+        known = self._goods.get(kind)
+        if known is None:
+            rules = frozenset(compiled.rule.id for compiled in self.rules if compiled.filters_lines and compiled.matches(line))
+            known = Goods(self._excluded(line), rules)
+            if len(self._goods) >= GOODS_MAX:
+                self._goods.clear()
+            self._goods[kind] = known
+        return known
 
 
 def _span(signal: AnySignal) -> int:
@@ -113,23 +132,10 @@ def compile_program(program: Program) -> Plan:
     return Plan(program)
 
 
-def _line_test(*wheres: Where) -> LineTest:
-    """Whether a line matches any of the wheres that ask something of lines; all of them when none asks."""
-    tests = [test for where in wheres for test in [_one_line_test(where)] if test is not None]
-    if not tests:
-        return lambda _line: True
-    if len(tests) == 1:
-        return tests[0]
-    return lambda line: any(test(line) for test in tests)
-
-
-def _one_line_test(where: Where) -> LineTest | None:
+def _line_test(where: Where) -> LineTest:
+    """Whether a line matches all that the rule asks of goods."""
     skus, brands = frozenset(where.skus), frozenset(where.brands)
-    roots = where.categories
-    paths = frozenset(roots)
-    prefixes = tuple(root + "/" for root in roots)
-    if not (skus or brands or roots):
-        return None
+    paths, prefixes = _tree(where.categories)
 
     def test(line: Line) -> bool:
         if skus and line.sku not in skus:
@@ -137,9 +143,22 @@ def _one_line_test(where: Where) -> LineTest | None:
         if brands and line.brand not in brands:
             return False
         category = line.category
-        return not roots or (category is not None and (category in paths or category.startswith(prefixes)))
+        return not paths or (category is not None and (category in paths or category.startswith(prefixes)))
 
     return test
+
+
+def _excluded(exclude: Exclusions) -> LineTest:
+    skus = frozenset(exclude.skus)
+    paths, prefixes = _tree(exclude.categories)
+    return lambda line: (
+        line.sku in skus or (line.category is not None and (line.category in paths or line.category.startswith(prefixes)))
+    )
+
+
+def _tree(roots: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """A category covers itself and everything below it."""
+    return frozenset(roots), tuple(root + "/" for root in roots)
 
 
 def _check_test(where: Where) -> CheckTest:

@@ -37,6 +37,8 @@ def whole_shares(numerators: Sequence[int], denominator: int, total: int) -> lis
 
 
 def _hand_out(shares: list[int], remainders: list[int], left: int) -> list[int]:
+    if not left:
+        return shares
     for index in sorted(range(len(shares)), key=remainders.__getitem__, reverse=True)[:left]:
         shares[index] += 1
     return shares

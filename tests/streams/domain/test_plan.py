@@ -115,7 +115,7 @@ def test_D05_a_rule_is_in_force_from_its_start_up_to_not_including_its_end() -> 
     only = compiled(starts="2026-03-02T00:00:00-05:00", ends="2026-03-09T00:00:00-05:00")
     start, end = (int(datetime.fromisoformat(f"2026-03-0{day}T00:00:00-05:00").timestamp()) for day in (2, 9))
     assert [only.in_force(at) for at in (start - 1, start, end - 1, end)] == [False, True, True, False]
-    assert not compiled(enabled=False).in_force(start)
+    assert Plan(program(earning=earning(rule("check_bonus", points=1, enabled=False)))).rules == []
 
 
 def test_D03_precedence_is_priority_then_id_never_the_order_in_the_file() -> None:
@@ -140,13 +140,13 @@ def test_A09_without_exclusions_nothing_is_excluded_and_points_never_earn() -> N
         Plan(program()),
         Plan(program(earning=earning(exclude={"skus": ["X"], "categories": ["tobacco"], "tenders": ["voucher"]}))),
     )
-    assert not plain.excludes
+    assert not plain.goods(Line.model_validate(line(1, sku="X"))).excluded
     assert plain.excluded_tenders == {"points"}
     assert strict.excluded_tenders == {"points", "voucher"}
     excluded = [
         bought
         for bought in ({"sku": "X"}, {"sku": "A"}, {"category": "tobacco/cigars"})
-        if strict.excluded(Line.model_validate(line(1, **bought)))
+        if strict.goods(Line.model_validate(line(1, **bought))).excluded
     ]
     assert excluded == [{"sku": "X"}, {"category": "tobacco/cigars"}]
 
@@ -162,6 +162,13 @@ def test_B09_rewards_stand_cheapest_first() -> None:
         {"id": name, "title": name, "points": points, "value_minor": 1} for name, points in (("b", 5), ("c", 10), ("a", 5))
     ]
     assert [reward.id for reward in Plan(program(redemption={"rewards": rewards})).rewards] == ["a", "b", "c"]
+
+
+def test_D02_goods_are_judged_once_a_kind_and_the_same_again() -> None:
+    plan = Plan(program(earning=earning(rule("line_bonus", points=1, where={"skus": ["A"]}), rule("check_bonus", points=1))))
+    found = [plan.goods(Line.model_validate(line(amount, sku=sku))) for amount, sku in ((1, "A"), (2, "A"), (3, "B"))]
+    assert found[0] is found[1]
+    assert [goods.rules for goods in found] == [{"line_bonus"}, {"line_bonus"}, set()]
 
 
 def test_D05_the_hour_of_a_sale_is_not_moved_by_its_arrival() -> None:
