@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from prometheus_client import Counter
-
 from schemas.checks import AnyCheck
 from schemas.codec import BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
@@ -238,22 +236,19 @@ def _verdict(command: AnyCommand, decision: Decision) -> str:
 
 
 def _count(command: AnyCommand, decision: Decision, verdict: str) -> None:
-    metrics.OUTCOMES.labels(command.type, "repeated" if decision.repeated else verdict).inc()
+    series = metrics.series
+    series(metrics.OUTCOMES, command.type, "repeated" if decision.repeated else verdict).inc()
     if decision.outcome.code is not Code.OK:
-        metrics.REFUSALS.labels(decision.outcome.code).inc()
+        series(metrics.REFUSALS, decision.outcome.code).inc()
     if decision.repeated:
         return
     for fact in decision.outcome.facts:
-        metrics.EVENTS.labels(fact.type).inc()
+        series(metrics.EVENTS, fact.type).inc()
         for move in fact.moves:
-            _points(move.target).inc(move.points)
+            series(metrics.POINTS, move.target).inc(move.points)
     balance = decision.outcome.balance
     if balance is not None and decision.account.books.total() != 0:
         metrics.IMBALANCE.inc()
-
-
-def _points(book: str) -> Counter:
-    return metrics.POINTS.labels(book)
 
 
 def fits(events: Sequence[bytes]) -> bool:

@@ -16,7 +16,7 @@ from streams.domain.account import Account, due_of
 from streams.reference import Directory
 from streams.runtime import Outbox, PartitionedTable, Record
 
-TICKS_MAX = 500  # of one partition in one look: a midnight storm is spread, so that checks are not held up
+TICKS_A_LOOK = 200  # of all partitions together: a midnight storm is spread, because checks wait behind the ticks before them
 
 
 class DueIndex:
@@ -90,10 +90,10 @@ class Clock:
         metrics.DUE.set(len(self._index))
         if self._mode == "off":
             return
-        outbox = self._outbox()
+        outbox, share = self._outbox(), TICKS_A_LOOK // max(1, len(owned)) + 1
         for partition in owned:
             now = int(time.time()) if self._mode == "wall" else self._index.stream_time(partition)
-            for key, due, program in self._index.take(partition, now, TICKS_MAX):
+            for key, due, program in self._index.take(partition, now, share):
                 self._tick(outbox, key.decode(), due, program or self._default_program, now)
         await outbox.flush()
 

@@ -6,6 +6,7 @@ Wrappers for the seams live here too, so that nothing inside the core measures.
 import logging
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
@@ -62,6 +63,12 @@ REFERENCE_ERRORS = Counter(
 TICKS = Counter("loy_ticks_total", "Commands emitted by the clock.", registry=REGISTRY)
 DUE = Gauge("loy_due_accounts", "Accounts whose due time the clock watches.", registry=REGISTRY)
 BUILD = Info("loy_build", "Version of the code.", registry=REGISTRY)
+
+
+@cache
+def series(counter: Counter, *labels: str) -> Counter:
+    """One series of a counter, by its labels: to find it costs more than to count."""
+    return counter.labels(*labels)
 
 
 def serve(host: str, port: int, version: str) -> int:

@@ -45,6 +45,7 @@ def normalise(identifier: str, region: str = "US") -> str:
     return f"{kind}:{rule(value)}"
 
 
+@lru_cache(maxsize=65_536)
 def identity_key(normalised: str, secret: bytes) -> str:
     """The keyed hash (HMAC-SHA-256, 128 bits in hex) that stands for a normalised identifier outside intake."""
     return hmac.new(secret, normalised.encode(), hashlib.sha256).hexdigest()[:32]
