@@ -19,11 +19,25 @@ from aiokafka.admin import AIOKafkaAdminClient
 from schemas.dead_letters import DeadLetter
 from schemas.events import parse_event
 from schemas.replies import Reply
-from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, IDENTITIES, MEMBER_COMMANDS, MEMBERS, REDEMPTIONS, REPLIES, TOPICS
+from schemas.topics import (
+    CHECKS,
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    IDENTITIES,
+    MEMBER_COMMANDS,
+    MEMBERS,
+    REDEMPTIONS,
+    REPLIES,
+    TOPICS,
+)
 from streams.app import changelogs
 from streams.broker import free_port
-from streams.publishing import publish
-from streams.rebuild import rebuilt_hash, state_hash
+from streams.domain.account import due_of
+from streams.domain.plan import Plan
+from streams.log import latest_by_key, read_topic
+from streams.publishing import publish, published
+from streams.rebuild import fold, rebuilt_hash, state_hash
 from streams.settings import Settings
 from streams.system import install
 from streams.verify import verify
@@ -121,7 +135,9 @@ class System:
         )
         self.workers = []
         self.heard = defaultdict(list)
-        self.sent = []
+        self.sent = set()
+        self.answered = set()
+        """Origins that have a reply or a dead letter."""
         self.at = START
 
     @contextlib.asynccontextmanager
@@ -156,6 +172,8 @@ class System:
         while True:
             for part, records in (await self._consumer.getmany(timeout_ms=500)).items():
                 self.heard[part.topic].extend(records)
+                if part.topic in (REPLIES.name, DEAD_LETTERS.name):
+                    self.answered.update(dict(record.headers)["origin"].decode() for record in records)
 
     def worker(self, name="w"):
         worker = Worker(self.settings, name)
@@ -182,7 +200,7 @@ class System:
     async def _put(self, topic, key, value, at_ms, headers):
         sent = await self._producer.send_and_wait(topic, value, key, timestamp_ms=at_ms, headers=headers)
         origin = f"{topic}/{sent.partition}/{sent.offset}"
-        self.sent.append(origin)
+        self.sent.add(origin)
         return origin
 
     async def check(self, body, **at):
@@ -242,26 +260,47 @@ class System:
                 last[event["subject"]] = event
         return {subject: event["data"]["balance"] for subject, event in last.items()}
 
-    def answered(self):
-        """Origins that have a reply or a dead letter."""
-        lists = (list(self.heard[REPLIES.name]), list(self.heard[DEAD_LETTERS.name]))
-        return {dict(record.headers)["origin"].decode() for records in lists for record in records}
-
     async def all_answered(self, seconds=DEADLINE):
         """Wait until every record sent has its answer."""
 
         def missing():
-            return set(self.sent) - self.answered()
+            return self.sent - self.answered
 
         await until(lambda: not missing(), lambda: f"answers to {len(missing())} records, e.g. {sorted(missing())[:3]}", seconds)
 
     # -- proving
 
+    async def quiet(self):
+        """Nothing is on its way any more, and the accounts are what the log of record says; their hash."""
+        unrest = []
+
+        async def at_rest():
+            unrest[:] = await self._unrest()
+            return not unrest
+
+        await until(at_rest, lambda: f"at rest are not {len(unrest)} accounts: {unrest[:3]}")
+        return await state_hash(self.bootstrap, self.settings.group)
+
+    async def _unrest(self):
+        """Accounts that have something due, or are not what the log of record says."""
+        last, plans = defaultdict(int), {key: Plan(program) for key, program in (await published(self.bootstrap)).items()}
+        rows, rebuilt = await self.rows(), {}
+        async for record in read_topic(self.bootstrap, COMMANDS.name):
+            last[record.partition] = max(last[record.partition], record.timestamp_ms // 1000)
+            fold([record], plans, rebuilt)
+        due = [("due", key) for key, row in rows.items() if 0 < due_of(row.value).next_due <= last[row.partition]]
+        kept = {key: row.value for key, row in rows.items()}
+        return due + [("differs", key) for key in kept.keys() | rebuilt.keys() if kept.get(key) != rebuilt.get(key)]
+
+    async def rows(self):
+        """The accounts as their changelog has them: records by key."""
+        return await latest_by_key(self.bootstrap, changelogs(self.settings)[0].name)
+
     async def prove(self):
         """`loy verify` is clean; the accounts are what the log of record says. Returns the figures and the hash."""
+        kept = await self.quiet()
         findings = await verify(self.bootstrap)
         assert findings.ok, findings.violation
-        kept = await state_hash(self.bootstrap, self.settings.group)
         assert kept == await rebuilt_hash(self.bootstrap)
         return findings.figures, kept
 
