@@ -1,0 +1,451 @@
+"""A second ledger, written for the tests alone: every point is an object of its own that is somewhere, and balances are counts.
+
+Law: it shares nothing with `streams.domain`, only the contract's models. It is fed the accepted wire records in topic order, each
+with its Kafka timestamp; slow, plain, and right by inspection. It knows one kind of program (`Rules`), enough to judge all of
+earning, expiry, redemption, returns, debts, adjustments and yearly spend tiers.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from math import floor
+
+from schemas.checks import AnyCheck, Return, Sale, Void
+from schemas.members import Adjust, Approve, OptIn, OptOut
+from schemas.redemptions import AnyRedemption, Cancel, Confirm, Reserve
+from tests.simulation.naive_rules import Rules, earning_minor, line_points, month_end, net, record_id, seconds
+
+DAY = 86_400
+HORIZON = 35 * DAY
+REMEMBERED = 37 * DAY
+FOREVER = 1 << 60
+
+Record = AnyCheck | AnyRedemption | Adjust | Approve | OptIn | OptOut
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Where a member's points stand, in the words of the events' balance."""
+
+    earned: int = 0
+    reversed: int = 0
+    adjusted: int = 0
+    used: int = 0
+    expired: int = 0
+    available: int = 0
+    held: int = 0
+    debt: int = 0
+    tier: str = "Member"
+
+    @property
+    def conserved(self) -> bool:
+        left = self.earned - self.reversed + self.adjusted - self.used - self.expired
+        return left == self.available + self.held - self.debt
+
+    def as_dict(self) -> dict[str, int | str]:
+        return asdict(self)
+
+
+@dataclass(eq=False)
+class Point:
+    """One point. `where`: available, reserved, used, expired, reversed, corrected, repaid."""
+
+    lot: int
+    """Points that came together have the same; the sale knows its own."""
+    ends: int
+    earned_at: int
+    where: str = "available"
+    excused: bool = False
+    """It had expired, and a return of its sale has passed it over once."""
+
+
+@dataclass
+class Bought:
+    sale: Sale
+    seen: int
+    points: dict[int, list[int]]
+    """Line -> points that the base and the double rule gave for it."""
+    earning: dict[int, int]
+    """Line -> minor units that earn."""
+    back: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Line -> (quantity, amount) that came back."""
+    void: bool = False
+    lot: int = 0
+
+
+@dataclass
+class Booking:
+    points: list[Point]
+    due: int
+    status: str = "open"
+    check: str | None = None
+    restored: int = 0
+
+
+@dataclass
+class Waiting:
+    check: Return | Void
+    due: int
+
+
+class NaiveMember:
+    """Everything about one member, kept for ever."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.joined = False
+        self.known = False
+        """Joined once, whatever came after."""
+        self.told_at = 0
+        self.points: list[Point] = []
+        self.owed = 0
+        self.missed: Counter[int] = Counter()
+        """Lot -> points that its return did not find, because they were reserved or used."""
+        self.totals: Counter[str] = Counter()
+        self.seen: dict[str, tuple[Record, int]] = {}
+        self.sales: dict[str, Bought] = {}
+        self.bookings: dict[str, Booking] = {}
+        self.waiting: list[Waiting] = []
+        self.suggested: dict[str, Adjust] = {}
+        self.spend: dict[int, int] = defaultdict(int)
+        self.level = 0
+        self.level_year = 0
+        """The last year in which the level is held without being earned again."""
+        self.lots = 0
+        self.now = 0
+
+    # ------------------------------------------------------------ the answer
+
+    def figures(self, now: int | None = None) -> Figures:
+        """Where the points stand at `now`."""
+        if now is not None:
+            self.pass_time(now)
+        where = Counter(point.where for point in self.points)
+        return Figures(
+            earned=self.totals["earned"],
+            reversed=self.totals["reversed"],
+            adjusted=self.totals["adjusted"],
+            used=where["used"],
+            expired=where["expired"],
+            available=where["available"],
+            held=where["reserved"],
+            debt=self.owed,
+            tier=self.rules.tiers[self.level][0],
+        )
+
+    # ------------------------------------------------------------ one record
+
+    def take(self, record: Record, now: int) -> bool:
+        """Take one record at Kafka time `now`; False when it changed nothing: a repeat, a refusal, too old."""
+        now = max(now, self.now)
+        name = record_id(record)
+        if name in self.seen and self.remembers(self.seen[name][1], now):
+            return False
+        if seconds(record.at) <= now - HORIZON and self._is_stale(record):
+            return False
+        self.pass_time(now)
+        self.seen[name] = (record, now)
+        done = self._apply(record, name)
+        self.expire(now)
+        return done
+
+    def remembers(self, seen: int, now: int) -> bool:
+        """Records are remembered for 37 whole days."""
+        return seen > now // DAY * DAY - REMEMBERED
+
+    def _is_stale(self, record: Record) -> bool:
+        """Too old to be told from a forgotten repeat; joining and leaving are so when something was told since."""
+        return not isinstance(record, OptIn | OptOut) or seconds(record.at) <= self.told_at
+
+    def _apply(self, record: Record, name: str) -> bool:
+        done = False
+        if isinstance(record, OptIn) or (isinstance(record, OptOut) and self.known):
+            self.told_at = max(self.told_at, seconds(record.at))
+        match record:
+            case OptIn():
+                done, self.joined, self.known = not self.joined, True, True
+            case Adjust() if self.known:
+                done = self._adjust(record, name)
+            case Approve():
+                done = self._approve(record)
+            case OptOut() if self.joined:
+                done, self.joined = True, False
+                for booking in self.bookings.values():
+                    if booking.status == "open":
+                        self._free(booking, "cancelled")
+            case Sale() if self.joined:
+                done = True
+                self._sell(record, name)
+            case Return() | Void() if self.known:
+                done = self._bring_back(record, name)
+            case Reserve() | Confirm() | Cancel() if self.joined:
+                done = self._redeem(record)
+        return done
+
+    # ------------------------------------------------------------ time
+
+    def pass_time(self, now: int) -> None:
+        """Reservations run out, points end, years begin; each at its time."""
+        self.now = max(self.now, now)
+        for booking in sorted(self.bookings.values(), key=lambda booking: booking.due):
+            if booking.status == "open" and booking.due <= now:
+                self.expire(booking.due)
+                self._free(booking, "expired", booking.due)
+        self.expire(now)
+        self.waiting = [one for one in self.waiting if one.due > now]
+        if self.joined:
+            self._begin_years(now)
+
+    def expire(self, now: int) -> None:
+        for point in self.points:
+            if point.where == "available" and point.ends <= now:
+                point.where = "expired"
+
+    def _begin_years(self, now: int) -> None:
+        this_year = datetime.fromtimestamp(now, UTC).year
+        while self.level and self.level_year < this_year:
+            year = self.level_year + 1
+            held, self.level = self.level, 0
+            for earned_in in (year - 1, year):  # what these years earned still lasts in `year`
+                level = self._level(self.spend[earned_in])
+                if level >= self.level and level:
+                    self.level, self.level_year = min(level, held), earned_in + 1
+
+    # ------------------------------------------------------------ points
+
+    def _usable(self, at: int) -> list[Point]:
+        points = [point for point in self.points if point.where == "available" and point.ends > at]
+        return sorted(points, key=lambda point: (point.ends, point.earned_at, point.lot))
+
+    def _repay(self, at: int) -> None:
+        for point in self._usable(at)[: self.owed]:
+            point.where = "repaid"
+            self.owed -= 1
+
+    def _come_back(self, points: Iterable[Point], at: int) -> None:
+        """What was reserved or used is usable again; but what a return of its sale has missed pays the debt of that first."""
+        for point in points:
+            point.where = "available"
+            if self.missed[point.lot]:
+                self.missed[point.lot] -= 1
+                if self.rules.debt == "floor":
+                    point.where = "reversed"
+                    self.totals["reversed"] += 1
+                elif self.owed:
+                    point.where = "repaid"
+                    self.owed -= 1
+        self._repay(at)
+
+    def _new_points(self, number: int, at: int, day: date) -> int:
+        self.lots += 1
+        ends = month_end(day, self.rules.expiry_months)
+        self.points += [Point(self.lots, ends, at) for _ in range(number)]
+        self._repay(self.now)
+        return self.lots
+
+    # ------------------------------------------------------------ a sale
+
+    def _sell(self, sale: Sale, name: str) -> None:
+        earning = earning_minor(sale, self.rules)
+        bought = Bought(sale, self.now, line_points(sale, earning, self.rules), earning)
+        self.sales[name] = bought
+        number = sum(map(sum, bought.points.values()))
+        self.totals["earned"] += number
+        if number:
+            bought.lot = self._new_points(number, seconds(sale.at), sale.at.date())
+        self.spend[sale.at.year] += sum(earning.values())
+        self._climb(sale.at.year)
+        mine = [one for one in self.waiting if one.check.of == name]
+        self.waiting = [one for one in self.waiting if one.check.of != name]
+        for one in sorted(mine, key=lambda one: (seconds(one.check.at), record_id(one.check))):
+            self._take_back(one.check, bought, name)
+
+    def _level(self, spend: int) -> int:
+        return max(number for number, (_, least) in enumerate(self.rules.tiers) if spend >= least)
+
+    def _climb(self, year: int) -> None:
+        level = self._level(self.spend[year])
+        if level > self.level:
+            self.level, self.level_year = level, year + 1
+        elif level == self.level and level:
+            self.level_year = max(self.level_year, year + 1)
+
+    # ------------------------------------------------------------ a return
+
+    def _bring_back(self, check: Return | Void, name: str) -> bool:
+        if check.of is None:
+            return True
+        known = self.seen.get(check.of)
+        if known is None or not self.remembers(known[1], self.now):
+            self.waiting.append(Waiting(check, self.now + HORIZON))
+            return False
+        bought = self.sales.get(check.of)
+        if bought is None:
+            return isinstance(known[0], Sale)  # bought while not a member: nothing to take back; else no sale at all
+        return self._take_back(check, bought, check.of)
+
+    def _take_back(self, check: Return | Void, bought: Bought, sale: str) -> bool:
+        if bought.void:
+            return False
+        before = came_back(bought)
+        if not _add(check, bought):
+            return False
+        after = came_back(bought)
+        lines = [line.line for line in bought.sale.lines]
+        points = sum(floor(given * after[line]) - floor(given * before[line]) for line in lines for given in bought.points[line])
+        spend = sum(floor(bought.earning[line] * after[line]) - floor(bought.earning[line] * before[line]) for line in lines)
+        self.spend[bought.sale.at.year] -= spend
+        for booking in self.bookings.values():
+            self._restore(booking, sale, bought)
+        self._take_points(points, bought.lot)
+        return True
+
+    def _take_points(self, points: int, lot: int) -> None:
+        """What expired unused is excused; then the sale's own points, then others, then a debt."""
+        for point in self.points:
+            if points and point.lot == lot and point.where == "expired" and not point.excused:
+                point.excused = True
+                points -= 1
+        own = [point for point in self.points if point.lot == lot and point.where == "available"]
+        others = [point for point in self._usable(self.now) if point.lot != lot]
+        for point in [*own, *others][:points]:
+            point.where = "reversed"
+            points -= 1
+            self.totals["reversed"] += 1
+        self.missed[lot] += points
+        if self.rules.debt == "allow":
+            self.totals["reversed"] += points
+            self.owed += points
+
+    def _restore(self, booking: Booking, sale: str, bought: Bought) -> None:
+        """What paid for the sale comes back in proportion to what came back of it."""
+        if booking.status != "confirmed" or booking.check != sale:
+            return
+        back = came_back(bought)
+        nets = {line.line: net(line) for line in bought.sale.lines}
+        whole = all(back[line] == 1 for line in nets)
+        worth = max(1, sum(nets.values()))
+        came = sum(floor(nets[line] * back[line]) for line in nets)
+        due = len(booking.points) if whole else len(booking.points) * came // worth
+        if due > booking.restored:
+            self._come_back(booking.points[booking.restored : due], self.now)
+            booking.restored = due
+
+    # ------------------------------------------------------------ redemption
+
+    def _redeem(self, request: AnyRedemption) -> bool:
+        known = self.bookings.get(request.reservation)
+        if isinstance(request, Reserve):
+            wanted, usable = request.points or 0, self._usable(self.now)
+            if known or request.offline or not self.rules.minimum_points <= wanted <= len(usable):
+                return False
+            self.bookings[request.reservation] = Booking(usable[:wanted], self.now + self.rules.reservation_minutes * 60)
+            for point in usable[:wanted]:
+                point.where = "reserved"
+            return True
+        if known is None or known.status != "open":
+            return False
+        if isinstance(request, Cancel):
+            self._free(known, "cancelled")
+            return True
+        return self._confirm(request, known)
+
+    def _confirm(self, request: Confirm, booking: Booking) -> bool:
+        used = len(booking.points) if request.points is None else request.points
+        if used > len(booking.points):
+            return False
+        rest = booking.points[used:]
+        for point in booking.points[:used]:
+            point.where = "used"
+        booking.points, booking.status, booking.check = booking.points[:used], "confirmed", request.check_id
+        self._come_back(rest, self.now)
+        bought = self.sales.get(request.check_id or "")
+        if bought and self.remembers(bought.seen, self.now):
+            self._restore(booking, request.check_id or "", bought)
+        return True
+
+    def _free(self, booking: Booking, status: str, at: int | None = None) -> None:
+        booking.status = status
+        self._come_back(booking.points, self.now if at is None else at)
+
+    # ------------------------------------------------------------ by hand
+
+    def _adjust(self, adjust: Adjust, name: str) -> bool:
+        if not adjust.reason.strip():
+            return False
+        if abs(adjust.points) > self.rules.adjust_limit:
+            self.suggested[name] = adjust
+            return False
+        self._correct(adjust.points, seconds(adjust.at))
+        return True
+
+    def _approve(self, approval: Approve) -> bool:
+        waiting = self.suggested.get(approval.adjustment)
+        if waiting is None or waiting.actor == approval.actor:
+            return False
+        del self.suggested[approval.adjustment]
+        if approval.accept:
+            self._correct(waiting.points, seconds(approval.at))
+        return True
+
+    def _correct(self, points: int, at: int) -> None:
+        if points > 0:
+            self.totals["adjusted"] += points
+            self._new_points(points, at, datetime.fromtimestamp(at, UTC).date())
+            return
+        taken = self._usable(self.now)[:-points]
+        for point in taken:
+            point.where = "corrected"
+        owed = -points - len(taken) if self.rules.debt == "allow" else 0
+        self.totals["adjusted"] -= len(taken) + owed
+        self.owed += owed
+
+
+class NaiveLedger:
+    """All members: feed it (member, record, Kafka time) in topic order."""
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = rules or Rules()
+        self.members: dict[str, NaiveMember] = {}
+
+    def take(self, member: str, record: Record, now: int) -> bool:
+        """One wire record for one member; whether it changed anything."""
+        return self.members.setdefault(member, NaiveMember(self.rules)).take(record, now)
+
+    def take_all(self, records: Iterable[tuple[str, Record, int]]) -> None:
+        for member, record, now in records:
+            self.take(member, record, now)
+
+    def figures(self, member: str, now: int | None = None) -> Figures:
+        return self.members.setdefault(member, NaiveMember(self.rules)).figures(now)
+
+
+def _add(check: Return | Void, bought: Bought) -> bool:
+    """Note what comes back; False (and nothing noted) when it is more than was sold."""
+    sold = {line.line: line for line in bought.sale.lines}
+    if isinstance(check, Void):
+        bought.back = {number: (line.quantity, net(line)) for number, line in sold.items()}
+        bought.void = True
+        return True
+    back = dict(bought.back)
+    for line in check.lines:
+        quantity, amount = back.get(line.line, (0, 0))
+        back[line.line] = (quantity + line.quantity, amount + line.amount_minor)
+    for number, (quantity, amount) in back.items():
+        if number not in sold or quantity > sold[number].quantity or amount > net(sold[number]):
+            return False
+    bought.back = back
+    return True
+
+
+def came_back(bought: Bought) -> dict[int, Fraction]:
+    """How much of each line: by goods or by money, whichever is more; a line of neither comes back when it is named."""
+    shares = {}
+    for line in bought.sale.lines:
+        quantity, amount = bought.back.get(line.line, (0, 0))
+        by = [Fraction(quantity, line.quantity)] if line.quantity else []
+        by += [Fraction(amount, net(line))] if net(line) else []
+        shares[line.line] = max(by, default=Fraction(int(line.line in bought.back)))
+    return shares

@@ -1,0 +1,98 @@
+"""The rules of the naive ledger, and its arithmetic: plain, exact, and sharing nothing with `streams.domain`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from fractions import Fraction
+from math import floor
+from typing import Any, Literal
+
+from schemas.checks import Line, Return, Sale, Void, check_id
+from schemas.redemptions import Cancel, Confirm, Reserve
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The one kind of program that this ledger knows. Days are UTC days; `of_program` in the machine writes it as a program."""
+
+    minor_per_point: int = 100
+    double_brand: str = "Own"
+    """Lines of this brand earn twice."""
+    excluded: str = "tobacco"
+    """Lines of this category, and below it, earn nothing."""
+    expiry_months: int = 1
+    """Points end with the month so many months after that of the purchase."""
+    debt: Literal["allow", "floor"] = "allow"
+    """What a return or a correction does not find is owed, or forgiven."""
+    minimum_points: int = 10
+    reservation_minutes: int = 30
+    adjust_limit: int = 1000
+    tiers: tuple[tuple[str, int], ...] = (("Member", 0), ("Silver", 20_000), ("Gold", 60_000))
+    """Name and yearly spend in minor units, from the lowest. A tier lasts to the end of the year after, then falls to what was
+    earned; a return does not take it back."""
+
+
+# ---------------------------------------------------------------- plain arithmetic
+
+
+def seconds(at: datetime) -> int:
+    return floor(at.timestamp())
+
+
+def record_id(record: Any) -> str:
+    if isinstance(record, Sale | Return | Void):
+        return check_id(record)
+    if isinstance(record, Reserve | Confirm | Cancel):
+        return record.request_id
+    return record.command_id
+
+
+def month_end(day: date, months: int) -> int:
+    """The first second after the month so many months after that of `day`, in UTC."""
+    first = day.replace(day=1)
+    for _ in range(months + 1):
+        first = (first + timedelta(days=32)).replace(day=1)
+    return seconds(datetime(first.year, first.month, 1, tzinfo=UTC))
+
+
+def net(line: Line) -> int:
+    return line.amount_minor - line.discount_minor
+
+
+def earning_minor(sale: Sale, rules: Rules) -> dict[int, int]:
+    """What of each line earns: what was paid for it, less its part of what was paid with points."""
+    by_points = sum(tender.amount_minor for tender in sale.tenders if tender.type == "points")
+    nets = [net(line) for line in sale.lines]
+    parts = shared_out(by_points, nets)
+    return {
+        line.line: 0 if excluded(line, rules) else paid - part for line, paid, part in zip(sale.lines, nets, parts, strict=True)
+    }
+
+
+def excluded(line: Line, rules: Rules) -> bool:
+    return line.category is not None and (line.category + "/").startswith(rules.excluded + "/")
+
+
+def line_points(sale: Sale, earning: dict[int, int], rules: Rules) -> dict[int, list[int]]:
+    """Points of each line, from the base and from the double rule: rounded down once, over the whole check."""
+    base = [Fraction(earning[line.line], rules.minor_per_point) for line in sale.lines]
+    extra = [share if line.brand == rules.double_brand else Fraction(0) for line, share in zip(sale.lines, base, strict=True)]
+    whole = floor(sum(base) + sum(extra))
+    by_rule = to_whole([sum(base), sum(extra)], whole)
+    columns = [shared_out(points, shares) for points, shares in zip(by_rule, (base, extra), strict=True)]
+    return {line.line: [column[n] for column in columns] for n, line in enumerate(sale.lines)}
+
+
+def to_whole(shares: Sequence[Fraction | int], total: int) -> list[int]:
+    """Each share rounded down; who lost most by it gets the points that are left, the earlier first among equals."""
+    given = [floor(share) for share in shares]
+    by_loss = sorted(range(len(shares)), key=lambda n: (given[n] - shares[n], n))
+    for n in by_loss[: total - sum(given)]:
+        given[n] += 1
+    return given
+
+
+def shared_out(total: int, weights: Sequence[Fraction | int]) -> list[int]:
+    """A whole number shared out by weight, without losing one."""
+    whole = sum(weights)
+    return to_whole([Fraction(weight) * total / whole for weight in weights], total) if whole else [0] * len(weights)
