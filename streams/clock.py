@@ -4,6 +4,7 @@ Law: a tick's id derives from the account and the due time, so one more of the s
 wall in live operation, the latest time seen in the partition when history is replayed.
 """
 
+import asyncio
 import heapq
 import time
 from collections.abc import Callable
@@ -29,14 +30,14 @@ class DueIndex:
         self._time: dict[int, int] = {}
 
     async def rebuild(self, owned: frozenset[int]) -> None:
-        """Forget the partitions that are gone, read those that are new."""
-        for partition in set(self._due) - owned:
-            del self._due[partition], self._heaps[partition]
-        for partition in owned - set(self._due):
+        """Read the owned partitions anew: one that was away for a moment may have been written by another worker."""
+        self._due, self._heaps = {}, {}
+        for partition in owned:
             rows = ((key, due_of(stored)) for key, stored in self._accounts.items(partition))
             self._due[partition] = {key: (due.next_due, due.program) for key, due in rows if due.next_due}
             self._heaps[partition] = [(due, key) for key, (due, _) in self._due[partition].items()]
             heapq.heapify(self._heaps[partition])
+            await asyncio.sleep(0)  # heartbeats go on between two partitions
 
     def note(self, partition: int, key: bytes, account: Account, now: int) -> None:
         """The ledger has written this account."""
