@@ -4,6 +4,7 @@ Pure: who is who and which rules are in force comes in as a `Lookup`. Law: behin
 or an address; commands know the loyalty id alone.
 """
 
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Protocol, assert_never
 
@@ -52,7 +53,7 @@ from streams.domain.identifiers import IdentifierError, identity_key, normalise
 from streams.domain.plan import Plan
 from streams.domain.render import DESK
 
-FUTURE_SECONDS = 86_400  # how far a till's clock may run ahead
+FUTURE_SECONDS = 86_400  # how far the sender's clock may run ahead
 
 
 class Lookup(Protocol):
@@ -123,9 +124,7 @@ class Intake:
         """A receipt: for its member's account, or for an account of its own when nobody can be found. Raises BadRecord."""
         if arrived.key != (check.member or ""):
             raise BadRecord(Code.WRONG_KEY, "the key must be the text of `member`, empty when there is none")
-        at = epoch(check.at)
-        if at > arrived.at + FUTURE_SECONDS:
-            raise BadRecord(Code.TIME_IN_FUTURE, f"at: {at - arrived.at} seconds ahead of its arrival")
+        at = _happened(check.at, arrived)
         found = self.resolve(check.member) if check.member is not None else Code.OK
         program = found.program if isinstance(found, Identity) else self.rules.program
         plan = self._plan(program, at)
@@ -140,8 +139,7 @@ class Intake:
         """A request to redeem. Raises BadRecord when there is no member to redeem for."""
         if arrived.key != request.member:
             raise BadRecord(Code.WRONG_KEY, "the key must be the text of `member`")
-        if epoch(request.at) > arrived.at + FUTURE_SECONDS:
-            raise BadRecord(Code.TIME_IN_FUTURE, "at: ahead of its arrival")
+        at = _happened(request.at, arrived)
         found = self.resolve(request.member)
         if isinstance(found, Code):
             raise BadRecord(found, found.meaning)
@@ -149,7 +147,7 @@ class Intake:
             type="redeem",
             id=request.request_id,
             account=found.loyalty_id,
-            program=self._plan(found.program, epoch(request.at)).key,
+            program=self._plan(found.program, at).key,
             fingerprint=fingerprint(request),
             origin=arrived.origin,
             request=request.model_copy(update={"member": f"loyalty:{found.loyalty_id}"}),
@@ -162,6 +160,7 @@ class Intake:
         """A command about a member. Raises BadRecord."""
         if arrived.key != command.loyalty_id:
             raise BadRecord(Code.WRONG_KEY, "the key must be `loyalty_id`")
+        _happened(command.at, arrived)
         if isinstance(command, OptIn):
             return self._opt_in(command, arrived)
         known = self.resolve(f"loyalty:{command.loyalty_id}")
@@ -251,6 +250,14 @@ class Intake:
             claim=command,
             claimant=command.loyalty_id,
         )
+
+
+def _happened(at: datetime, arrived: Arrived) -> int:
+    """When, in epoch seconds. Raises BadRecord for a time that has not come yet."""
+    ahead = epoch(at) - arrived.at
+    if ahead > FUTURE_SECONDS:
+        raise BadRecord(Code.TIME_IN_FUTURE, f"at: {ahead} seconds ahead of its arrival")
+    return epoch(at)
 
 
 def fingerprint(record: BaseModel, *without: str) -> str:
