@@ -15,7 +15,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Record(NamedTuple):
-    """One record of a source topic, as it lay in the log. `timestamp_ms` is Kafka's, milliseconds since the epoch."""
+    """One record of a source topic, as it lay in the log. `timestamp_ms` is Kafka's, since the epoch; 0 when it has none."""
 
     key: bytes | None
     value: bytes | None

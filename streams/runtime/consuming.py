@@ -178,7 +178,7 @@ class BatchConsumer(driver.Consumer):
         batch = Batch(
             tp.topic,
             tp.partition,
-            [Record(r.key, r.value, r.timestamp, r.headers, r.offset) for r in records],
+            [Record(r.key, r.value, max(0, r.timestamp), r.headers, r.offset) for r in records],
         )
         message = _message_of(tp, batch, self.app.consumer_generation_id)
         try:

@@ -1,5 +1,7 @@
 """Every record that cannot be taken is kept whole with its stable code, and the records around it are answered."""
 
+from datetime import UTC, datetime
+
 import orjson
 import pytest
 
@@ -121,3 +123,17 @@ async def test_headers_of_any_kind_hold_up_nobody(installed, headers):
     reply = await system.reply(await system.put(CHECKS.name, "", sale("s1", [100], system.at), headers=headers))
     assert reply.code == "ANONYMOUS"
     assert worker.running
+
+
+async def test_a_record_without_a_kafka_time_is_kept_with_a_code(installed):
+    system = await installed(RULES)
+    worker = await system.worker().ready()
+    before_time = datetime.fromtimestamp(-0.001, UTC)
+    timeless = await system.check(sale("s1", [100], system.at, CARD), at=before_time)
+    unread = await system.put(CHECKS.name, CARD, b"{", at=before_time)
+    letter, _ = await system.letter(timeless)
+    assert letter.code == "TIME_IN_FUTURE"
+    letter, _ = await system.letter(unread)
+    assert letter.code == "NOT_JSON"
+    assert worker.running
+    await system.prove()
