@@ -81,9 +81,9 @@ class World:
         self.send(*self.random.choice(self.sent))
 
     def reused(self) -> None:
-        """The same id with other content; even so late that the first is forgotten, but for reservations."""
+        """The same id with other content, while the first is remembered."""
         member, record = self.random.choice(self.sent)
-        if record.type != "reserve" or record.at.timestamp() > self.clock - 30 * DAY:
+        if record.at.timestamp() > self.clock - 30 * DAY:
             self.send(member, record.model_copy(update={"at": datetime.fromtimestamp(self.clock, UTC)}))
 
     def wait(self, seconds: int) -> None:
