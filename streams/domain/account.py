@@ -114,6 +114,7 @@ class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     lot: int
     """0: the sale earned nothing."""
     day: int
+    """0: the sale did not count."""
     joined: tuple[Joined, ...] = ()
     cuts: tuple[Cut, ...] = ()
 
@@ -133,6 +134,8 @@ class Returned(msgspec.Struct, frozen=True, array_like=True):
     at: int
     lines: tuple[Taken, ...] = ()
     void: bool = False
+    confiscated: int = 0
+    """Points of it that a review took, and no return has met yet."""
 
 
 class Waiting(msgspec.Struct, frozen=True, array_like=True):

@@ -5,10 +5,10 @@ from typing import assert_never
 from schemas.codes import Code
 from schemas.commands import AdjustPoints, Decide, Join, Leave, Update
 from schemas.members import Approve, Review, SetTier
-from streams.domain import redemption, settle, tiers
+from streams.domain import redemption, returns, settle, tiers
 from streams.domain.account import Lot, Suggested
 from streams.domain.calendar import epoch, local_day
-from streams.domain.lots import NEVER, expiry_of, make_usable, remove, repay, take
+from streams.domain.lots import NEVER, expiry_of, make_usable, repay, take
 from streams.domain.turn import Turn
 
 
@@ -131,7 +131,7 @@ def _review(turn: Turn, verdict: Review) -> None:
         if verdict.verdict == "release":
             _let_go(turn, lot)
         else:
-            remove(turn, lot, lot.points, "reversed")
+            returns.confiscate(turn, lot)
     turn.say(
         "LOY_FRAUD_CLEARED",
         at,

@@ -85,21 +85,37 @@ def give_up(turn: Turn, waiting: Waiting, at: int) -> None:
 def _take_back(turn: Turn, request: Waiting, sale_id: str, sale: SaleRecord | None) -> Code | None:
     """Apply it, or say why not (and change nothing)."""
     if sale is None:
-        return None  # the sale earned nothing, since its buyer had left the program
+        return None  # a claim that was kept for review
     before = next((known for known in turn.account.returned if known.sale == sale_id), Returned(sale_id, turn.now))
     if before.void:
         return Code.SALE_VOIDED
     after = _added(before, request, sale)
     if after is None:
         return Code.RETURN_EXCEEDS_SALE
-    others = tuple(known for known in turn.account.returned if known.sale != sale_id)
-    turn.account.returned = (*others, after)
+    was, now = fractions(sale, before), fractions(sale, after)
+    points = _unearned(sale, was, now)
+    gone = min(points.total(), before.confiscated)
+    _note_returned(turn, replace(after, confiscated=before.confiscated - gone))
     tier = tiers.before_return(turn)
-    earned = _uncount(turn, sale, fractions(sale, before), fractions(sale, after))
+    if sale.day:
+        _uncount(turn, sale, points, gone, was, now)
     restore(turn, sale_id, sale, request.id, request.at)
-    _reverse(turn, request, sale, earned)
+    _reverse(turn, request, sale, points.total() - gone)
     tiers.after_return(turn, tier, request.at)
     return None
+
+
+def _note_returned(turn: Turn, returned: Returned) -> None:
+    others = tuple(known for known in turn.account.returned if known.sale != returned.sale)
+    turn.account.returned = (*others, returned)
+
+
+def confiscate(turn: Turn, lot: Lot) -> None:
+    """A review takes what is held: it counts for nothing, and a return of its sale will find it taken (F09)."""
+    remove(turn, lot, lot.points, "reversed")
+    count_day(turn.account, lot.day, points=-lot.points, spend=0, checks=0)
+    known = next((known for known in turn.account.returned if known.sale == lot.hold), Returned(lot.hold, turn.now))
+    _note_returned(turn, replace(known, confiscated=known.confiscated + lot.points))
 
 
 def _added(before: Returned, request: Waiting, sale: SaleRecord) -> Returned | None:
@@ -116,23 +132,23 @@ def _added(before: Returned, request: Waiting, sale: SaleRecord) -> Returned | N
     return replace(before, lines=tuple(total[number] for number in sorted(total)))
 
 
-def _uncount(turn: Turn, sale: SaleRecord, before: Fractions, after: Fractions) -> int:
-    """Take back what the sale counted for tiers, caps and visits. Answers how many points it no longer earns."""
-
-    def newly(amount: int, line: int) -> int:
-        return share(amount, after[line]) - share(amount, before[line])
-
+def _unearned(sale: SaleRecord, before: Fractions, after: Fractions) -> Counter[str]:
+    """How many points the sale no longer earns, by rule."""
     points = Counter[str]()
     for award in sale.awards:
-        points[award.rule] += sum(newly(given, line) for line, given, _ in award.shares)
+        points[award.rule] += sum(share(given, after[line]) - share(given, before[line]) for line, given, _ in award.shares)
+    return points
+
+
+def _uncount(turn: Turn, sale: SaleRecord, points: Counter[str], gone: int, before: Fractions, after: Fractions) -> None:
+    """Take back what the sale counted for tiers, caps and visits, but for points that count no more."""
     capped = {use.rule for use in turn.account.rule_uses}
     for rule, back in points.items():
         if rule in capped:
             use_rule(turn.account, rule, sale.day, -back)
-    spend = sum(newly(line.base, line.line) for line in sale.lines)
-    gone = is_whole(after) and not is_whole(before)
-    count_day(turn.account, sale.day, points=-points.total(), spend=-spend, checks=-1 if gone else 0)
-    return points.total()
+    spend = sum(share(line.base, after[line.line]) - share(line.base, before[line.line]) for line in sale.lines)
+    checks = -1 if is_whole(after) and not is_whole(before) else 0
+    count_day(turn.account, sale.day, points=gone - points.total(), spend=-spend, checks=checks)
 
 
 def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> None:

@@ -27,12 +27,12 @@ replace = msgspec.structs.replace
 
 def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
     """A member's receipt becomes points, days, tiers and events."""
-    account = turn.account
+    account, lines = turn.account, sold_lines(sale, turn.plan)
     if account.status != "in":
         turn.answer.code = Code.MEMBER_OPTED_OUT
+        turn.sale = SaleRecord(lines, (), 0, 0)  # it earns nothing, but points that paid for it may have to come back
         return
     at, day = epoch(sale.at), sale.at.toordinal()
-    lines = sold_lines(sale, turn.plan)
     this = fraud.seen(sale, 0, account)
     if this.own_card:
         turn.answer.code = Code.CASHIER_OWN_CARD

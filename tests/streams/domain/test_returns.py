@@ -197,6 +197,84 @@ def test_A05_the_order_of_partial_returns_does_not_matter(returns: list[tuple[in
     assert left == sum(awards) - awards[0] * 3 // 4 - awards[1] - max(awards[2] * 333 // 1000, awards[2] * 1000 // 3001)
 
 
+LIVELY = [
+    program(
+        points={"debt": debt, "pending_days": pending, "expiry": expiry},
+        earning=earning(
+            rule("threshold", points=30, spend_minor=3000, join_minutes=600, cap={"points": 60, "per": "month"}),
+            rule("nth_visit", n=2, points=7),
+            caps=[{"points": 90, "per": "day"}],
+        ),
+        tiers=tiers(level("Silver", points=60), level("Gold", visits=3), window={"kind": "lifetime"}, after_return="revoke"),
+        fraud={"critical": 100, "signals": [{"id": "many", "kind": "velocity", "what": "checks", "hours": 3, "soft": 2, "weight": 100}]},
+    )
+    for debt, pending, expiry in (
+        ("allow", 0, {"kind": "never"}),
+        ("hold_refund", 3, {"kind": "never"}),
+        ("floor", 0, {"kind": "never"}),
+        ("allow", 2, {"kind": "after_days", "days": 5}),
+        ("floor", 0, {"kind": "inactivity", "days": 6}),
+    )
+]  # fmt: skip
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["sale", "sale", "late", "return", "void", "reserve", "confirm", "cancel", "review", "leave", "join"]),
+        st.integers(1, 5),
+        st.integers(0, 20),
+        st.integers(0, 9000),
+    ),
+    max_size=30,
+)
+
+
+def act(member: Member, kind: str, number: int, amount: int) -> None:
+    match kind:
+        case "sale":
+            member.sale(lines=basket(amount, amount // 2))
+        case "late":
+            member.sale(amount, id=f"late{number}", at=after(-number, since=member.clock))
+        case "return":
+            member.returns(f"s{number}", (1 + amount % 2, amount % 1001, amount % 800))
+        case "void":
+            member.void(f"s{number}")
+        case "reserve":
+            member.reserve(f"R{number}", 1 + amount % 80)
+        case "confirm":
+            member.confirm(f"R{number}", 1 + amount % 60, check_id=f"s{1 + amount % 6}")
+        case "cancel":
+            member.cancel(f"R{number}")
+        case "review":
+            member.review(f"s{number}", "confiscate" if amount % 2 else "release")
+        case "leave":
+            member.leave()
+        case "join":
+            member.join()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(LIVELY), MOVES)
+def test_A05_whatever_happened_when_every_sale_is_void_nothing_of_them_is_left(rules: Any, moves: Any) -> None:
+    member = Member(rules).joined()
+    for kind, number, hours, amount in moves:
+        act(member.wait(hours=hours), kind, number, amount)
+    for number in range(1, 6):
+        member.join()
+        member.cancel(f"R{number}")
+    sales = [known.id for known in member.account.applied if known.kind == "sale"]
+    for sale in sales:
+        member.void(sale, id=f"end-{sale}")
+    account = member.account
+    assert counters(member) == ([], account.lifetime, [])
+    assert (account.lifetime.points, account.lifetime.spend, account.lifetime.checks, account.tier.level) == (0, 0, 0, 0)
+    paid = [known for known in account.reservations if known.status == "confirmed" and known.check_id in sales]
+    assert all(known.restored == known.points for known in paid)
+    policy = rules.points
+    if policy.expiry.kind == "never":
+        assert account.owned == 0  # no point without a sale
+        if policy.debt != "floor":
+            assert (account.books.reversed, account.debt) == (-account.books.issued, account.books.used)
+
+
 # ---------------------------------------------------------------- the points that paid come back
 
 
@@ -412,6 +490,35 @@ def test_A05_points_that_ended_in_two_steps_are_excused_together() -> None:
     member.wait(15).void("s2")  # 40 had ended, 60 come back and end
     assert member.void("s1").data("POINT_REVERSED").expired == 100
     assert member.account.debt == 0
+
+
+def test_F09_what_a_review_took_is_not_taken_again_by_a_return_and_counts_for_nothing() -> None:
+    fraud = {
+        "critical": 100,
+        "signals": [{"id": "big", "kind": "velocity", "what": "points", "hours": 24, "soft": 50, "weight": 100}],
+    }
+    member = Member(program(fraud=fraud, tiers=tiers(level("Gold", points=100), window={"kind": "lifetime"}))).joined().having(30)
+    member.sale(10_000)
+    member.returns("s1", (1, 200, 2000))
+    member.review("s1", "confiscate")
+    assert (member.books.reversed, member.account.lifetime.points) == (100, 0)
+    member.sale(4000, at=after(3))
+    assert member.account.tier.level == 0
+    assert member.returns("s1", (1, 500, 5000)).events == ()
+    assert member.void("s1").events == ()
+    assert (member.books.available, member.books.reversed, member.account.debt) == (70, 100, 0)
+    assert (member.account.lifetime.points, member.account.lifetime.spend) == (40, 4000)
+
+
+def test_A05_points_that_paid_for_a_sale_after_the_member_had_left_come_back() -> None:
+    member = Member(program()).joined().having(100)
+    member.pay(60, "s1")
+    member.leave()
+    assert member.sale(6000, tenders={"points": 60, "cash": 5940}).code == "MEMBER_OPTED_OUT"
+    before = counters(member)
+    step = member.returns("s1", (1, 500, 3000))
+    assert step.types == ["POINT_RESTORED"]
+    assert (member.books.available, counters(member)) == (70, before)
 
 
 @pytest.mark.parametrize("policy", ["allow", "floor", "hold_refund"])
