@@ -3,12 +3,24 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
 
 MAPPINGS = Path(__file__).parent / "mappings"
-__all__ = ["MAPPINGS", "Configuration", "ConfigurationError", "SecretStr"]
+__all__ = ["MAPPINGS", "Configuration", "ConfigurationError", "SafeUrl", "SecretStr"]
+
+
+def _safe(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise ValueError("credentials travel by https only")
+    return url
+
+
+SafeUrl = Annotated[str, AfterValidator(_safe)]
+"""An address that may be shown credentials: https, or a sandbox on this machine."""
 
 
 class ConfigurationError(ValueError):

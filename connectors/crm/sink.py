@@ -1,0 +1,111 @@
+"""The CRM sink: members and what happened with them, to whichever CRM a setting names.
+
+Law: the member first, then the interactions; each row once by its key, however often it is sent.
+"""
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from connectors.crm.mapping import CrmMapping
+from connectors.crm.port import Adapter, InteractionRow, MemberFirst, Reading
+from connectors.delivery import Again, Delivered, Happening, Item, Outcome, Person, ProfileChange, Rejected
+from connectors.sink import Call, Flow, Reply, Setup, chunks
+
+Members = Generator[Call, Reply, dict[str, Outcome]]
+"""By loyalty id."""
+Told = Generator[Call, Reply, dict[str, Outcome | MemberFirst]]
+"""By key."""
+
+
+class Crm:
+    """One sink for all CRM systems; the adapter speaks their language."""
+
+    name = "crm"
+
+    def __init__(self, adapter: Adapter, mapping: CrmMapping) -> None:
+        self._adapter = adapter
+        self._mapping = mapping
+        self.rates = adapter.rates
+        self.events = frozenset(name for name, event in mapping.events.items() if event is not None)
+
+    @property
+    def base_url(self) -> str:
+        """The adapter's."""
+        return self._adapter.base_url
+
+    def headers(self) -> Mapping[str, str]:
+        """The adapter's."""
+        return self._adapter.headers()
+
+    def prepare(self) -> Setup:
+        """The adapter's."""
+        return self._adapter.prepare()
+
+    def batches(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """Members, then interactions: many CRMs take rows of one table at a time."""
+        for kind in (ProfileChange, Happening):
+            yield from chunks([item for item in items if isinstance(item, kind)], self._adapter.most)
+
+    def flow(self, batch: Sequence[Item]) -> Flow:
+        """Write the members, then the interactions of those that do not wait themselves."""
+        people = {item.person.loyalty_id: item.person for item in batch if isinstance(item, ProfileChange)}
+        members = yield from self._members(people)
+        happenings = [item for item in batch if isinstance(item, Happening)]
+        ready = [item for item in happenings if isinstance(members.get(item.person.loyalty_id), Delivered | Rejected | None)]
+        told = yield from self._interactions(ready, members)
+        return [self._outcome(item, members, told) for item in batch]
+
+    def _outcome(self, item: Item, members: Mapping[str, Outcome], told: Mapping[str, Outcome]) -> Outcome:
+        if isinstance(item, ProfileChange):
+            return members[item.person.loyalty_id]
+        return told.get(self._mapping.interaction_row(item).key, Again("its member goes first"))
+
+    def _members(self, people: Mapping[str, Person]) -> Members:
+        if not people:
+            return {}
+        outcomes = yield from self._adapter.members([self._mapping.member_row(person) for person in people.values()])
+        return dict(zip(people, outcomes, strict=True))
+
+    def _interactions(
+        self, happenings: Sequence[Happening], members: Mapping[str, Outcome]
+    ) -> Generator[Call, Reply, dict[str, Outcome]]:
+        """By key. A member that turns out to be unknown is written first, once."""
+        rows = {row.key: row for row in map(self._mapping.interaction_row, happenings)}
+        told = yield from self._write(rows.values())
+        lost = {rows[key].loyalty_id for key, outcome in told.items() if isinstance(outcome, MemberFirst)} - members.keys()
+        written = yield from self._members(
+            {item.person.loyalty_id: item.person for item in happenings if item.person.loyalty_id in lost}
+        )
+        told |= yield from self._write([rows[key] for key in told if _now(told[key], written.get(rows[key].loyalty_id))])
+        return {key: _settled(outcome, written.get(rows[key].loyalty_id)) for key, outcome in told.items()}
+
+    def _write(self, rows: Iterable[InteractionRow]) -> Told:
+        sent = list(rows)
+        if not sent:
+            return {}
+        outcomes = yield from self._adapter.interactions(sent)
+        return {row.key: outcome for row, outcome in zip(sent, outcomes, strict=True)}
+
+    def read(self, loyalty_ids: Sequence[str]) -> Reading:
+        """The mapped fields of these members, by the vendor's names."""
+        columns = [target.to for target in self._mapping.fields.values() if target is not None]
+        found: dict[str, Mapping[str, Any] | None] = {}
+        for some in chunks(loyalty_ids, self._adapter.most):
+            found |= yield from self._adapter.read(some, columns)
+        return found
+
+    def expected(self, item: Item) -> Mapping[str, Any]:
+        """The person's mapped fields."""
+        return self._mapping.profile(item.person)
+
+
+def _now(outcome: Outcome | MemberFirst, written: Outcome | None) -> bool:
+    """The member is there now: the row can be written again."""
+    return isinstance(outcome, MemberFirst) and isinstance(written, Delivered)
+
+
+def _settled(outcome: Outcome | MemberFirst, written: Outcome | None) -> Outcome:
+    """What a row comes to whose member may have been written in between."""
+    if not isinstance(outcome, MemberFirst):
+        return outcome
+    return Rejected(outcome.code, outcome.words) if written is None or isinstance(written, Delivered) else written
