@@ -1,0 +1,47 @@
+"""What a worker tells Prometheus while it works."""
+
+import time
+
+from schemas.topics import CHECKS
+from tests.builders import program
+from tests.e2e.harness import until
+from tests.e2e.tills import opt_in, sale
+
+CARD = "card:ABC123"
+
+
+async def test_a_worker_tells_outcomes_latency_lag_and_that_its_books_balance(installed):
+    system = await installed(program())
+    worker = await system.worker().ready()
+    await system.ask(opt_in("H-1", system.at, CARD))
+    now = str(time.time_ns() // 1_000_000).encode()
+    for receipt in ("s1", "s2", "s2"):
+        origin = await system.put(CHECKS.name, CARD, sale(receipt, [500], system.at, CARD), headers=[("sent-at", now)])
+        await system.reply(origin)
+    await system.letter(await system.put(CHECKS.name, CARD, b"{"))
+
+    series = {}
+
+    async def told():
+        series.update(await worker.metrics())
+        return series.get('loy_outcomes_total{outcome="repeated",type="sale"}') == 1.0
+
+    await until(told, "the repeat is counted")
+    assert series['loy_outcomes_total{outcome="applied",type="sale"}'] == 2.0
+    assert series['loy_outcomes_total{outcome="applied",type="join"}'] == 1.0
+    assert series['loy_dead_letters_total{code="NOT_JSON",topic="pos.checks"}'] == 1.0
+    assert series['loy_events_total{type="LOY_POINT_ACCRUAL"}'] == 2.0
+    assert series['loy_points_total{book="available"}'] == 10.0
+    assert series["loy_ledger_imbalance"] == 0.0
+    assert any(name.startswith("loy_build_info{version=") for name in series)
+
+    # The bench of the till's own clock: the records' Kafka time is years ago, what is measured is not.
+    assert series['loy_check_seconds_count{stage="ledger"}'] == 4.0
+    assert series['loy_check_seconds_bucket{le="10.0",stage="ledger"}'] == 3.0
+    assert series['loy_batch_seconds_count{stage="ledger"}'] >= 1.0
+
+    async def caught_up():
+        lags = {name: value for name, value in (await worker.metrics()).items() if name.startswith("loy_lag_records{")}
+        return len(lags) == 16 and not any(lags.values())
+
+    await until(caught_up, "a lag of 0 for each of 4 partitions of 4 topics")
