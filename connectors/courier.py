@@ -252,7 +252,8 @@ class Courier:
     def _headers(self, call: Call) -> dict[str, str]:
         kind = {} if call.content() is None else {"content-type": "application/json"}
         own = {} if call.path.startswith("http") else self.sink.headers()  # what opens one door is not shown at another
-        return {"accept": "application/json", **kind, **own, **call.headers}
+        stamp = call.stamp(int(self._patience.wall()), call.content() or b"") if call.stamp else {}
+        return {"accept": "application/json", **kind, **own, **call.headers, **stamp}
 
     def _retry_after(self, response: httpx.Response) -> float | None:
         value = response.headers.get("retry-after")

@@ -5,14 +5,16 @@ It never raises on a strange answer. `courier.py` drives it, keeps the limits, r
 """
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import orjson
 
 from connectors.delivery import Again, Delivered, Halt, Happening, Item, Outcome, Rejected, Split
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Call:
     body: bytes | None = field(default=None, repr=False)
     """Instead of `json`, when it is none."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    stamp: Callable[[int, bytes], Mapping[str, str]] | None = field(default=None, repr=False)
+    """Headers that depend on the time of sending, e.g. a signature: given the epoch seconds and the bytes to send."""
     secret: bool = False
     """It asks for a token: asked once for all who ask at the same time, and its body is shown to nobody."""
 
@@ -135,7 +139,7 @@ def everyone(batch: Sequence[Item], outcome: Outcome) -> list[Outcome]:
     return [outcome] * len(batch)
 
 
-def chunks(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
+def chunks(items: Sequence[T], most: int) -> Iterator[Sequence[T]]:
     """Pieces of at most so many."""
     return (items[start : start + most] for start in range(0, len(items), most))
 
