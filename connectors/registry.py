@@ -3,10 +3,13 @@
 import os
 from collections.abc import Callable, Mapping
 
+from connectors.infobip import Infobip
 from connectors.sink import Sink
 
 Factory = Callable[[Mapping[str, str]], Sink]
-SINKS: dict[str, Factory] = {}
+SINKS: dict[str, Factory] = {
+    "infobip": Infobip.load,
+}
 """By name: a sink built from the environment. Raises ConfigurationError or MappingError."""
 
 

@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 from connectors.sandbox.base import Clock, Sandbox, running
+from connectors.sandbox.infobip import InfobipSandbox
 
-SANDBOXES: dict[str, type[Sandbox]] = {}
+SANDBOXES: dict[str, type[Sandbox]] = {
+    "infobip": InfobipSandbox,
+}
 """By name: one line each."""
 
 
