@@ -21,6 +21,7 @@ from schemas.topics import CHECKS
 EVENTS, CHANGELOG, GROUP = "bench.peer.events", "bench.peer.changelog", "bench-peer"
 WARM = 0.1  # of the checks are handled before measuring begins
 
+_BATCH = 500
 _PERCENT = {"GROCERY": 150, "PRODUCE": 200, "DRUG GM": 125}
 _State = tuple[list[str], int]
 _Row = tuple[bytes, bytes]
@@ -90,7 +91,8 @@ async def run(bootstrap: str, starts: list[int], checks: int) -> dict[str, float
 async def _measured(consumer: AIOKafkaConsumer, producer: AIOKafkaProducer, checks: int) -> dict[str, float]:
     job, done, began = Job(), 0, (0, 0.0, 0.0)
     while done < checks:
-        for part, records in (await consumer.getmany(timeout_ms=1000, max_records=500)).items():
+        most = _BATCH if began[0] else min(_BATCH, max(1, int(checks * WARM)))
+        for part, records in (await consumer.getmany(timeout_ms=1000, max_records=most)).items():
             events, changes = job.rows(records)
             await asyncio.gather(
                 _send(producer, EVENTS, part.partition, events), _send(producer, CHANGELOG, part.partition, changes)

@@ -90,6 +90,8 @@ def _rate(first: _Look, last: _Look, peak: int) -> Rate:
         return between(first.ends, of(last.ends, topic))
 
     checks = came(REPLIES.name)
+    if not checks:
+        raise BenchError("it was over before it could be measured: more checks are needed")
     return Rate(
         checks,
         last.at - first.at,

@@ -11,7 +11,7 @@ from streams.log import Log, Record, Span
 Ends = dict[TopicPartition, int]
 
 PATIENCE_SECONDS = 60.0
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.05
 
 
 class BenchError(RuntimeError):

@@ -1,0 +1,200 @@
+"""The benchmark: what it sends is shaped like the baskets, what it measures is counted, and whatever is lost ends it."""
+
+import io
+import re
+from collections import Counter
+from itertools import islice
+
+import msgspec
+import orjson
+import pytest
+from aiokafka import ConsumerRecord, TopicPartition
+from rich.console import Console
+
+from schemas.checks import check_id
+from schemas.codec import parse_inbound
+from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, MEMBER_COMMANDS, REPLIES
+from streams.bench import BenchError, Scale, measure
+from streams.bench.accounts import templates
+from streams.bench.load import REGULARS, SELDOM, members, receipts, save, saved
+from streams.bench.peer import Job
+from streams.bench.recovery import disk_bytes_each
+from streams.bench.run import PROGRAM
+from streams.bench.throughput import count
+from streams.domain.account import unpack
+from streams.log import Record, Span
+from streams.program_files import load_program
+from streams.settings import Settings
+
+# ---------------------------------------------------------------- the load
+
+
+def test_every_member_has_a_card_of_its_own_that_a_till_would_take():
+    joining = [parse_inbound(MEMBER_COMMANDS.name, one.value) for one in islice(members(4), 400)]
+    assert len({one.loyalty_id for one in joining}) == len({one.identifiers for one in joining}) == 400
+    assert all(record.key.decode() == one.loyalty_id for record, one in zip(members(4), joining, strict=False))
+
+
+def test_receipts_are_the_baskets_on_the_cards_of_the_clones_with_ids_of_their_own():
+    cards = {parse_inbound(MEMBER_COMMANDS.name, one.value).identifiers[0] for one in members(4)}
+    sent = list(islice(receipts(4), 2000))
+    sold = [parse_inbound(CHECKS.name, one.value) for one in sent]
+    assert {one.member for one in sold} <= cards
+    assert [one.member for one in sold] == [record.key.decode() for record in sent]
+    assert len({check_id(one) for one in sold}) == 2000
+    assert [one.at_ms for one in sent] == sorted(one.at_ms for one in sent)
+
+
+def test_some_clones_are_regulars_and_the_others_come_seldom():
+    cards = [parse_inbound(MEMBER_COMMANDS.name, one.value).identifiers[0] for one in members(4)]
+    clone_of = {card: number % 4 for number, card in enumerate(cards)}
+    shopped = Counter(clone_of[one.key.decode()] for one in islice(receipts(4), 4000))
+    assert shopped[0] == pytest.approx(shopped[1], abs=1)
+    assert shopped[REGULARS] == pytest.approx(shopped[0] / SELDOM, rel=0.02)
+
+
+def test_a_saved_load_is_the_load(tmp_path):
+    load = list(islice(receipts(2), 50))
+    assert save(tmp_path / "load", load) == 50
+    assert saved(tmp_path / "load") == load
+
+
+# ---------------------------------------------------------------- the peer
+
+
+def polled(records):
+    return [ConsumerRecord(CHECKS.name, 0, n, one.at_ms, 0, one.key, one.value, None, 0, 0, ()) for n, one in enumerate(records)]
+
+
+def test_the_peer_accrues_once_a_check_and_keeps_what_it_did():
+    job, sent = Job(), list(islice(receipts(1), 200))
+    events, changes = job.rows(polled([*sent, *sent]))
+    told = [orjson.loads(event) for _, event in events]
+    assert len(told) == 200
+    assert sum(one["data"]["points"] for one in told) == sum(msgspec.msgpack.decode(state)[1] for _, state in changes)
+    assert 250 < sum(len(event) for _, event in events) / 200 < 350
+
+
+# ---------------------------------------------------------------- counting
+
+
+class Topics:
+    """A log in memory."""
+
+    def __init__(self):
+        self.records = {name: [] for name in (CHECKS.name, "loy.commands", EVENTS.name, REPLIES.name, DEAD_LETTERS.name)}
+
+    def add(self, topic, value, **headers):
+        rows = self.records[topic]
+        sent = tuple((name, text.encode()) for name, text in headers.items())
+        rows.append(Record(topic, 0, len(rows), 0, b"", orjson.dumps(value), sent))
+
+    async def spans(self, *topics):
+        return {TopicPartition(topic, 0): Span(0, len(self.records[topic])) for topic in topics}
+
+    async def read(self, spans):
+        for part, span in spans.items():
+            if rows := self.records[part.topic][span.start : span.end]:
+                yield rows
+
+
+@pytest.fixture
+def topics():
+    topics = Topics()
+    for n in range(3):
+        topics.add(CHECKS.name, {})
+        topics.add(REPLIES.name, {"id": f"C-{n}", "code": "OK", "earned": 5 * n}, outcome="applied", origin=f"pos.checks/0/{n}")
+        if n:
+            topics.add(
+                EVENTS.name, {"id": f"E-{n}", "type": "LOY_POINT_ACCRUAL", "data": {"check_id": f"C-{n}", "points": 5 * n}}
+            )
+    return topics
+
+
+async def test_a_whole_result_counts(topics):
+    await count(topics, {})
+
+
+async def test_a_missing_answer_is_an_error(topics):
+    topics.records[REPLIES.name].pop()
+    with pytest.raises(BenchError, match="3 checks were sent, 2 answered"):
+        await count(topics, {})
+
+
+async def test_a_missing_event_is_an_error(topics):
+    topics.records[EVENTS.name].pop()
+    with pytest.raises(BenchError, match="1 checks earned points without an event, the first is C-2"):
+        await count(topics, {})
+
+
+async def test_an_event_that_came_twice_is_an_error(topics):
+    topics.records[EVENTS.name] *= 2
+    with pytest.raises(BenchError, match="came twice"):
+        await count(topics, {})
+
+
+async def test_a_dead_letter_is_an_error(topics):
+    topics.add(DEAD_LETTERS.name, {})
+    with pytest.raises(BenchError, match="dead letters"):
+        await count(topics, {})
+
+
+async def test_an_answer_other_than_applied_is_an_error(topics):
+    topics.add(CHECKS.name, {})
+    topics.add(REPLIES.name, {"id": "C-0", "code": "OK", "earned": 0}, outcome="repeated", origin="pos.checks/0/3")
+    with pytest.raises(BenchError, match="was repeated"):
+        await count(topics, {})
+
+
+# ---------------------------------------------------------------- accounts
+
+
+@pytest.fixture(scope="module")
+def some():
+    return templates(load_program(PROGRAM))
+
+
+def test_a_quiet_account_keeps_its_points_and_forgets_its_receipts(some):
+    regular, quiet = (unpack(packed[0], "") for packed in (some.regular, some.quiet))
+    assert quiet.key == regular.key
+    assert quiet.owned == regular.owned > 0
+    assert regular.applied
+    assert all(known.kind == "tick" for known in quiet.applied)
+
+
+def test_a_quiet_account_takes_2_kb_at_most_packed_and_on_disk(some, tmp_path):
+    ordered = sorted(map(len, some.quiet))
+    assert ordered[len(ordered) // 2] <= 2048
+    assert disk_bytes_each(tmp_path, some.quiet, 2000) <= 2048
+
+
+def test_stamped_accounts_differ_in_their_key_alone_and_one_in_four_is_a_regulars(some):
+    rows = list(some.stamped(8))
+    assert [key for key, _ in rows] == [f"R-{n}" for n in range(8)]
+    assert all(unpack(stored, "").key == key for key, stored in rows)
+    assert [len(stored) > 0 and len(unpack(stored, "").applied) > 1 for _, stored in rows].count(True) == 2
+
+
+# ---------------------------------------------------------------- the whole
+
+
+@pytest.mark.broker
+@pytest.mark.timeout(180)
+async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
+    out = io.StringIO()
+    scale = Scale(seconds=1, accounts=200, clones=1, checks_a_second=800)
+    result = await measure(Console(file=out, width=120), Settings(data=tmp_path, max_batch=50), scale)
+    assert result.members == 2469
+    assert 0 < result.ours.checks < 800
+    assert result.ours.cpu_us > result.theirs.cpu_us > 0
+    assert result.delays[0].checks == 250
+    assert result.ours.events > result.ours.checks
+    assert result.recovery.accounts == 200
+    assert not list(tmp_path.iterdir())
+    shown = re.sub(r"\s+", " ", out.getvalue())
+    for figure in (
+        "checks/s, one worker", "CPU-us per check, worker", "peak memory", "ours / peer", "at 250 checks/s", "p50 / p99 / p99.9",
+        "quiet, packed", "quiet, on disk", "cold: seconds", "warm: seconds", "Apache Kafka", "batches of at most", "linger",
+        "store rocksdb", "cores", "The peer skips",
+    ):  # fmt: skip
+        assert figure in shown
