@@ -12,7 +12,7 @@ import msgspec
 
 from streams.domain import redemption, returns, tiers
 from streams.domain.account import HORIZON, REMEMBER, Account, Lot
-from streams.domain.calendar import DAY, day_in_year, local_day, midnight, years_later
+from streams.domain.calendar import DAY, day_in_year, days_after, local_day, midnight, years_later
 from streams.domain.lots import NEVER, ends_at, expire, make_usable
 from streams.domain.turn import Turn
 
@@ -65,7 +65,7 @@ def _of_lots(turn: Turn) -> Iterator[Item]:
             if end < over[0]:
                 over = end, 2, partial(expire, turn, lot)
             if days and lot.noticed != end and turn.time < end < NEVER:  # nobody is told of what was over when it came
-                at = max(midnight(plan.zone, local_day(plan.zone, end) - days), lot.earned_at)
+                at = max(days_after(plan.zone, end, -days), lot.earned_at)
                 if at < notice[0]:
                     notice = at, 1, partial(_notice, turn, end)
     yield from (first for first in (release, notice, over) if first is not _NOTHING)

@@ -18,7 +18,7 @@ from schemas.program import (
 )
 from schemas.program import Tier as Level
 from streams.domain.account import Account, Day, SaleRecord, Tier
-from streams.domain.calendar import epoch, local_day, midnight, next_period, period_start, years_later
+from streams.domain.calendar import days_after, epoch, local_day, midnight, next_period, period_start, years_later
 from streams.domain.lots import NEVER
 from streams.domain.plan import Plan
 from streams.domain.turn import Turn
@@ -322,7 +322,7 @@ def after_return(turn: Turn, before: Standing | None, at: int) -> None:
 
 def _days_after(turn: Turn, at: int, days: int) -> int:
     """So many local days later (before, below zero), at midnight."""
-    return midnight(turn.plan.zone, local_day(turn.plan.zone, at) + days) if days else at
+    return days_after(turn.plan.zone, at, days) if days else at
 
 
 def _review_of(turn: Turn, until: int) -> int:
@@ -351,12 +351,11 @@ def review(turn: Turn, at: int) -> None:
 
 def _at_review(turn: Turn, at: int) -> Standing:
     """What vouches for a tier at its review. Purchases in the days of grace still count for the period that is over, unless
-    a tier ends with the very period that it was reached in: then only the new period counts.
+    a tier ends with the very period that it was reached in (then only the new one counts) or there are no periods.
     """
     account, plan, rules = turn.account, turn.plan, turn.plan.program.tiers
     best = vouched(turn, at)
-    calendar = not isinstance(rules.window, RollingWindow)
-    if not rules.grace_days or (calendar and rules.valid == "end_of_period"):
+    if not rules.grace_days or rules.valid == "end_of_period" or isinstance(rules.window, RollingWindow):
         return best
     over = span_of(account, plan, local_day(plan.zone, account.tier.until - 1))
     total = sums(account, plan, Span(over.first, max(over.end, local_day(plan.zone, at))))

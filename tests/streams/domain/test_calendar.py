@@ -62,6 +62,13 @@ def test_B03_days_of_23_and_25_hours_are_one_day(zone: str, text: str, hours: in
     assert hours * 3600 == calendar.midnight(zone, day(text) + 1) - calendar.midnight(zone, day(text))
 
 
+def test_B03_days_after_an_instant_are_local_midnights() -> None:
+    zone, at = "America/New_York", epoch("2026-03-07T23:30:00-05:00")
+    assert calendar.days_after(zone, at, 1) == epoch("2026-03-08T00:00:00-05:00")
+    assert calendar.days_after(zone, at, 2) == epoch("2026-03-09T00:00:00-04:00")
+    assert calendar.days_after(zone, at, -7) == epoch("2026-02-28T00:00:00-05:00")
+
+
 @pytest.mark.parametrize(
     ("start", "months", "end"),
     [
