@@ -25,6 +25,10 @@ def keep(turn: Turn, command: ApplySale | ApplyReturn | ApplyVoid) -> bytes:
         account.receipt = encode(check)
     elif account.claimed_by in ("", RETURNED):
         account.claimed_by = RETURNED
+        if (
+            check.of is not None and not account.receipt
+        ):  # its sale may be on its way, or a member's: then the return needs the card
+            turn.answer.status, turn.answer.code = "parked", Code.SALE_AWAITED
     else:
         return encode(command.model_copy(update={"account": account.claimed_by, "program": account.program, "note": Code.OK}))
     return b""

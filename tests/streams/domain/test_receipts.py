@@ -106,10 +106,16 @@ def test_A10_there_is_no_receipt_to_claim() -> None:
 
 def test_A10_a_return_that_comes_before_its_anonymous_sale_makes_it_unclaimable() -> None:
     receipt = Receipt()
-    receipt.returns("s1", (1, 1000, 5000))
+    step = receipt.returns("s1", (1, 1000, 5000))
+    assert (step.status, step.code, step.types) == ("parked", "SALE_AWAITED", [])
     assert receipt.ask(5000).code == "RECEIPT_RETURNED"
     receipt.sale(5000, id="s1")
     assert receipt.ask(5000).code == "RECEIPT_RETURNED"
+
+
+def test_A10_a_return_that_names_no_sale_and_no_member_is_accepted_and_kept() -> None:
+    step = Receipt(check_id="r1").returns(None, (1, 1000, 5000), kind="no_receipt")
+    assert (step.status, step.code, step.events) == ("accepted", "ANONYMOUS", ())
 
 
 @pytest.mark.parametrize("how", ["return", "void"])
