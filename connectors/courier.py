@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from connectors.delivery import Again, Delivered, Halt, Item, Outcome, Rejected, Split
-from connectors.sink import Answer, Call, Lost, Reply, Sink
+from connectors.sink import Answer, Call, Lost, Queueing, Reply, Sink
 
 R = TypeVar("R")
 OnRejected = Callable[[Item, Rejected], None]
@@ -26,6 +26,8 @@ RETRY_AFTER_MAX = 300.0
 BACKOFF_MAX = 60.0
 HALT_PROBE = 30.0
 """While credentials or configuration are wrong, try again so often."""
+EASE = 60.0
+"""So many seconds at half the rate after a 429 that names no delay, and while the vendor's queue fills up."""
 AT_ONCE = 8
 """So many flows at once in one process: vendors count them too, and answers take their time."""
 BREAKER_AFTER = 5
@@ -55,17 +57,22 @@ class Bucket:
         self.rate = rate
         self._next = clock()
         self._paused_until = 0.0
+        self._eased_until = 0.0
 
     def reserve(self) -> float:
         """Take the next turn; answers in how many seconds it is."""
         now = self._clock()
         turn = max(now, self._paused_until, self._next - SLACK)
-        self._next = max(turn, self._next) + 1 / self.rate
+        self._next = max(turn, self._next) + (2 if self._eased_until > now else 1) / self.rate
         return turn - now
 
     def pause(self, seconds: float) -> None:
         """Nobody calls before so many seconds are over, also those who had their turn before."""
         self._paused_until = max(self._paused_until, self._clock() + seconds)
+
+    def ease(self, seconds: float) -> None:
+        """At half the rate for so long."""
+        self._eased_until = self._clock() + seconds
 
     @property
     def paused(self) -> bool:
@@ -79,6 +86,7 @@ class Patience:
     backoff_max: float = BACKOFF_MAX
     halt_probe: float = HALT_PROBE
     timeout: float = 30.0
+    ease: float = EASE
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     sleep: Callable[[float], Any] = asyncio.sleep
@@ -163,6 +171,8 @@ class Courier:
             match outcome:
                 case Delivered():
                     self._observer.outcome("delivered", 1)
+                    for note in outcome.notes:
+                        self._observer.outcome(note, 1)
                 case Rejected():
                     self._reject(item, outcome, rejected)
                 case Again():
@@ -238,9 +248,23 @@ class Courier:
             return self._lost(call, failure, began, sent=True)
         answer = Answer(response.status_code, _lower(response.headers), response.content, self._retry_after(response))
         self._observer.called(call.operation, str(answer.status), self._patience.clock() - began)
-        if answer.retry_after and answer.status in (429, 503):
-            self._buckets[call.operation].pause(answer.retry_after)
+        self._keep_measure(self._buckets[call.operation], answer)
         return answer
+
+    def _keep_measure(self, bucket: Bucket, answer: Answer) -> None:
+        """Wait as the vendor asks, and go slower where it only says that it is too much."""
+        if answer.retry_after and answer.status in (429, 503):
+            bucket.pause(answer.retry_after)
+        elif answer.status == 429 or self._crowded(answer):
+            bucket.ease(self._patience.ease)
+
+    def _crowded(self, answer: Answer) -> bool:
+        """The vendor's queue is nearly full."""
+        if not isinstance(self.sink, Queueing):
+            return False
+        header, least = self.sink.room
+        room = answer.headers.get(header, "")
+        return room.isdecimal() and int(room) < least
 
     def _lost(self, call: Call, failure: httpx.HTTPError, began: float, *, sent: bool) -> Lost:
         self._observer.called(call.operation, "lost", self._patience.clock() - began)

@@ -80,6 +80,9 @@ Item = ProfileChange | Happening
 class Delivered:
     """The vendor has it."""
 
+    notes: tuple[str, ...] = ()
+    """What had to be done to it, or what it cannot do any more, in a word each (`dropped`, `late`): counted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rejected:

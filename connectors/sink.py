@@ -7,7 +7,7 @@ It never raises on a strange answer. `courier.py` drives it, keeps the limits, r
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 from urllib.parse import quote
 
 import orjson
@@ -114,6 +114,37 @@ class Sink(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- what some vendors need besides
+
+
+@runtime_checkable
+class Audited(Protocol):
+    """A vendor that accepts first and refuses afterwards: it is asked from time to time what it refused."""
+
+    audit_seconds: float
+
+    def audit(self) -> Generator[Call, Reply, Sequence[str] | None]:
+        """All that the vendor lists as wrong, in its words; None when it did not say."""
+        ...
+
+
+@runtime_checkable
+class Queueing(Protocol):
+    """A vendor that queues, and may say with each answer how much room is left."""
+
+    room: tuple[str, int]
+    """The header's name in lower case, and the number below which the sink goes at half its rate."""
+
+
+@runtime_checkable
+class Demanding(Protocol):
+    """A vendor where people must create things first, because its API cannot."""
+
+    def requirements(self) -> Sequence[str]:
+        """What must be there, one line each."""
+        ...
+
+
 def classify(reply: Reply) -> Outcome | None:  # noqa: PLR0911  # one return a case
     """What an ordinary answer means for everything in the request; None for a 2xx, whose body must tell."""
     match reply:
@@ -152,14 +183,17 @@ def segment(text: str) -> str:
 __all__ = [
     "Again",
     "Answer",
+    "Audited",
     "Call",
     "Delivered",
+    "Demanding",
     "Flow",
     "Halt",
     "Happening",
     "Item",
     "Lost",
     "Outcome",
+    "Queueing",
     "Rejected",
     "Reply",
     "Setup",

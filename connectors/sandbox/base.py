@@ -110,6 +110,8 @@ class Sandbox(ABC):
     rates: Mapping[str, float] = {}
     """Requests a second by operation, as `METHOD /path/{with}/names`; what is not listed has `rate`."""
     rate: float = 1000.0
+    unauthorised: int = 401
+    """What wrong credentials are answered."""
     deduplicates_events: bool = True
     """Whether the vendor records an event once however often it comes."""
 
@@ -269,7 +271,7 @@ class Sandbox(ABC):
 
     async def _answer(self, request: web.Request, handler: Handler, operation: str) -> web.StreamResponse:
         if self.revoked or not self.authorised(request):
-            return _response(401, self.problem(401, "Invalid login details"), {})
+            return _response(self.unauthorised, self.problem(self.unauthorised, "Invalid login details"), {})
         try:
             self._limit(operation)
             return await handler(request)
