@@ -12,9 +12,9 @@ from streams.domain.account import unpack
 from streams.domain.profile import balance_of
 from streams.log import read_topic
 from tests.e2e.harness import until
-from tests.e2e.tills import opt_in, request
 from tests.simulation.naive_ledger import NaiveLedger, Rules
 from tests.simulation.world import World, as_program
+from tests.tills import opt_in, request
 
 DAYS = 15  # of one shopping; two of them are less than the horizon: what a crash repeats is always remembered
 RULES = Rules(expiry_months=0, reservation_minutes=4 * 1440)

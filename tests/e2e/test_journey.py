@@ -1,7 +1,7 @@
 """One member's way through everything, over the real broker and a real worker: replies and events as a till and a sink see them."""
 
 from tests.builders import earning, program
-from tests.e2e.tills import desk, line, opt_in, request, returned, sale
+from tests.tills import desk, line, opt_in, request, returned, sale
 
 CARD = "card:ABC123"
 RULES = program(

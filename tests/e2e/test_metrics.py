@@ -5,7 +5,7 @@ import time
 from schemas.topics import CHECKS
 from tests.builders import program
 from tests.e2e.harness import until
-from tests.e2e.tills import opt_in, sale
+from tests.tills import opt_in, sale
 
 CARD = "card:ABC123"
 

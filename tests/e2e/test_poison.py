@@ -7,7 +7,7 @@ import pytest
 
 from schemas.topics import CHECKS, MEMBER_COMMANDS, REDEMPTIONS
 from tests.builders import program
-from tests.e2e.tills import desk, line, opt_in, request, sale
+from tests.tills import desk, line, opt_in, request, sale
 
 RULES = program(outlets=[{"id": "o1"}], unknown_outlets="refuse")
 CARD = "card:ABC123"

@@ -5,7 +5,7 @@ import asyncio
 from schemas.topics import CHECKS, IDENTITIES, MEMBER_COMMANDS, MEMBERS
 from tests.builders import earning, program
 from tests.e2e.harness import until
-from tests.e2e.tills import desk, opt_in, sale
+from tests.tills import desk, opt_in, sale
 
 RULES = program(earning=earning())
 
