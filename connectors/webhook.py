@@ -102,12 +102,12 @@ class Webhook:
             kind = target.name if target else item.type
             return _id(item.event_id), {"type": kind, "timestamp": item.occurred_at, "data": data}
         kind = "loyalty.member.erased" if item.erased else "loyalty.profile"
-        data = {"loyalty_id": item.person.loyalty_id} if item.erased else self.expected(item)
-        return _id(f"{kind}/{item.person.loyalty_id}/{item.person.version}"), {"type": kind, "data": data}
+        known: Mapping[str, Any] = {"loyalty_id": item.person.loyalty_id} if item.erased else self.expected(item)
+        return _id(f"{kind}/{item.person.loyalty_id}/{item.person.version}"), {"type": kind, "data": known}
 
     def read(self, loyalty_ids: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
-        """An endpoint cannot be asked what it holds."""
-        raise NotImplementedError("a webhook cannot be read: there is nothing to reconcile")
+        """An endpoint cannot be asked what it holds: nobody is known there."""
+        return dict.fromkeys(loyalty_ids)
         yield
 
     def expected(self, item: Item) -> Mapping[str, Any]:
