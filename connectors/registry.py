@@ -3,12 +3,16 @@
 import os
 from collections.abc import Callable, Mapping
 
+from connectors import crm
 from connectors.infobip import Infobip
 from connectors.sink import Sink
+from connectors.webhook import Webhook
 
 Factory = Callable[[Mapping[str, str]], Sink]
 SINKS: dict[str, Factory] = {
+    "crm": crm.load,
     "infobip": Infobip.load,
+    "webhook": Webhook.load,
 }
 """By name: a sink built from the environment. Raises ConfigurationError or MappingError."""
 

@@ -79,10 +79,13 @@ class Sink(Protocol):
     """One vendor. Written once, in a file of its own."""
 
     name: str
-    rates: Mapping[str, float]
-    """Requests a second for each operation, of the whole account; shared out over the workers by partitions."""
     events: frozenset[str]
     """The LOY_ events that the vendor is told of."""
+
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """Requests a second for each operation, of the whole account; shared out over the workers by partitions."""
+        ...
 
     @property
     def base_url(self) -> str:

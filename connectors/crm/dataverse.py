@@ -58,7 +58,7 @@ class Dataverse:
         self.base_url = config.base_url.rstrip("/")
         self.rates: Mapping[str, float] = {
             "api": config.rate,
-            "token": 1.0,
+            "token": 5.0,
         }  # one limit for all: a pause of one is a pause of all
         self.most = config.batch
         form = {
@@ -163,7 +163,7 @@ def _whole(reply: Reply | Problem) -> Outcome:
 
 def _outcome(part: Answer) -> Outcome | MemberFirst:  # noqa: PLR0911  # one return a case
     """What one answer means for its row: the table of the contract."""
-    if part.status < 300:
+    if part.status == 204:
         return Delivered()
     code, words = _error(part)
     match part.status:
@@ -181,8 +181,8 @@ def _outcome(part: Answer) -> Outcome | MemberFirst:  # noqa: PLR0911  # one ret
             return _TAKEN
         case 412:
             return Rejected(code, words)
-    outcome = verdict(part)
-    return Rejected(code, words) if outcome is None or isinstance(outcome, Split) else outcome
+    outcome = verdict(part) or Again("not the answer to an upsert", unknown=True)
+    return Rejected(code, words) if isinstance(outcome, Split) else outcome
 
 
 def _error(part: Answer) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 """The mapping file of a CRM: the fields and events of every sink, and the tables and keys they go to."""
 
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -54,8 +55,9 @@ class CrmMapping(VendorMapping):
                 raise ValueError(f"interaction.columns: {column.source!r} is not in every event")
         return self
 
-    def member_row(self, person: Person) -> MemberRow:
+    def member_row(self, person: Person, *, erased: bool = False) -> MemberRow:
         """The person as a row."""
+        person = known(person, erased=erased)
         version = {self.member.version: person.version} if self.member.version else {}
         return MemberRow(person.loyalty_id, {**self.member.always, **self.profile(person), **version})
 
@@ -79,6 +81,11 @@ class CrmMapping(VendorMapping):
         table = self.interaction
         own = {prop.to for event in self.events.values() if event for prop in event.properties}
         return {*table.always, table.name, table.subject.to, *(column.to for column in table.columns), *own}
+
+
+def known(person: Person, *, erased: bool) -> Person:
+    """What a CRM may know of the person: of one who is erased, nothing of ours."""
+    return replace(person, contact=None, profile={}) if erased else person
 
 
 def _common(happening: Happening, source: str) -> Any:

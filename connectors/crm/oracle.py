@@ -148,7 +148,8 @@ def _single(reply: Reply) -> Outcome | MemberFirst:
     """What the answer to one upsert means."""
     if isinstance(reply, Answer) and reply.status in (400, 409, 412, 422):
         return _refusal(*_error(reply.json(), reply))
-    return verdict(reply) or Delivered()
+    told = body(reply)
+    return (verdict(reply) or told) if isinstance(told, Again | Halt) else Delivered()
 
 
 def _batch_outcome(reply: Reply) -> Outcome:

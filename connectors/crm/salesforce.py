@@ -53,7 +53,7 @@ class Salesforce:
         self._config = config
         self._login = config.base_url.rstrip("/")
         self._api = f"/services/data/v{config.version}"
-        self.rates: Mapping[str, float] = {"api": config.rate, "token": 1.0}
+        self.rates: Mapping[str, float] = {"api": config.rate, "token": 5.0}
         self.most = config.batch
         form = {
             "grant_type": "client_credentials",

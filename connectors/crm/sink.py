@@ -6,9 +6,9 @@ Law: the member first, then the interactions; each row once by its key, however 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from connectors.crm.mapping import CrmMapping
-from connectors.crm.port import Adapter, InteractionRow, MemberFirst, Reading
-from connectors.delivery import Again, Delivered, Happening, Item, Outcome, Person, ProfileChange, Rejected
+from connectors.crm.mapping import CrmMapping, known
+from connectors.crm.port import Adapter, InteractionRow, MemberFirst, MemberRow, Reading
+from connectors.delivery import Again, Delivered, Happening, Item, Outcome, ProfileChange, Rejected
 from connectors.sink import Call, Flow, Reply, Setup, chunks
 
 Members = Generator[Call, Reply, dict[str, Outcome]]
@@ -48,8 +48,8 @@ class Crm:
 
     def flow(self, batch: Sequence[Item]) -> Flow:
         """Write the members, then the interactions of those that do not wait themselves."""
-        people = {item.person.loyalty_id: item.person for item in batch if isinstance(item, ProfileChange)}
-        members = yield from self._members(people)
+        changes = {item.person.loyalty_id: item for item in batch if isinstance(item, ProfileChange)}
+        members = yield from self._members([self._mapping.member_row(one.person, erased=one.erased) for one in changes.values()])
         happenings = [item for item in batch if isinstance(item, Happening)]
         ready = [item for item in happenings if isinstance(members.get(item.person.loyalty_id), Delivered | Rejected | None)]
         told = yield from self._interactions(ready, members)
@@ -60,11 +60,11 @@ class Crm:
             return members[item.person.loyalty_id]
         return told.get(self._mapping.interaction_row(item).key, Again("its member goes first"))
 
-    def _members(self, people: Mapping[str, Person]) -> Members:
-        if not people:
+    def _members(self, rows: Sequence[MemberRow]) -> Members:
+        if not rows:
             return {}
-        outcomes = yield from self._adapter.members([self._mapping.member_row(person) for person in people.values()])
-        return dict(zip(people, outcomes, strict=True))
+        outcomes = yield from self._adapter.members(rows)
+        return {row.loyalty_id: outcome for row, outcome in zip(rows, outcomes, strict=True)}
 
     def _interactions(
         self, happenings: Sequence[Happening], members: Mapping[str, Outcome]
@@ -73,9 +73,8 @@ class Crm:
         rows = {row.key: row for row in map(self._mapping.interaction_row, happenings)}
         told = yield from self._write(rows.values())
         lost = {rows[key].loyalty_id for key, outcome in told.items() if isinstance(outcome, MemberFirst)} - members.keys()
-        written = yield from self._members(
-            {item.person.loyalty_id: item.person for item in happenings if item.person.loyalty_id in lost}
-        )
+        people = {item.person.loyalty_id: item.person for item in happenings if item.person.loyalty_id in lost}
+        written = yield from self._members([self._mapping.member_row(person) for person in people.values()])
         told |= yield from self._write([rows[key] for key in told if _now(told[key], written.get(rows[key].loyalty_id))])
         return {key: _settled(outcome, written.get(rows[key].loyalty_id)) for key, outcome in told.items()}
 
@@ -96,7 +95,7 @@ class Crm:
 
     def expected(self, item: Item) -> Mapping[str, Any]:
         """The person's mapped fields."""
-        return self._mapping.profile(item.person)
+        return self._mapping.profile(known(item.person, erased=isinstance(item, ProfileChange) and item.erased))
 
 
 def _now(outcome: Outcome | MemberFirst, written: Outcome | None) -> bool:

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 from connectors.sandbox.base import Clock, Sandbox, running
+from connectors.sandbox.dataverse import DataverseSandbox
 from connectors.sandbox.infobip import InfobipSandbox
 
 SANDBOXES: dict[str, type[Sandbox]] = {
+    "dataverse": DataverseSandbox,
     "infobip": InfobipSandbox,
 }
 """By name: one line each."""

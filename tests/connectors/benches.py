@@ -1,9 +1,28 @@
 """Every sink, and every adapter of it, with what the conformance suite must know of it. One entry each."""
 
+from connectors.crm import interaction_key
 from connectors.infobip import event_id
+from connectors.sandbox import dataverse
 from tests.connectors.ground import Bench
 
+
+def crm(adapter, **settings):
+    """The CRM sink with that adapter, beside its sandbox."""
+    return Bench(
+        sink="crm",
+        sandbox=adapter,
+        environment=lambda url: {
+            "LOY_CRM_ADAPTER": adapter,
+            "LOY_CRM_BASE_URL": url,
+            "LOY_CRM_RATE": "1000",
+            **{f"LOY_CRM_{name.upper()}": value.format(url=url) for name, value in settings.items()},
+        },
+        key=lambda _, happening: interaction_key(happening.event_id),
+    )
+
+
 BENCHES = {
+    "dataverse": crm("dataverse", authority="{url}", tenant="tenant", client_id="client", client_secret=dataverse.SECRET),
     "infobip": Bench(
         sink="infobip",
         sandbox="infobip",
