@@ -10,7 +10,7 @@ from typing import assert_never
 import msgspec
 
 from schemas.checks import Sale
-from schemas.program import AnyRule, CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
+from schemas.earning import AnyRule, CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
 from streams.domain.account import Award, Cut, Joined, SoldLine
 from streams.domain.plan import Circumstances, CompiledRule, Plan
 from streams.domain.rounding import apportion, rounded, whole_shares

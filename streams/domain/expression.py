@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from schemas.base import Channel
-from schemas.program import Weekday
+from schemas.earning import Weekday
 
 Value = int | str | bool
 Facts = Mapping[str, Value]

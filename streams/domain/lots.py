@@ -7,14 +7,7 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from schemas.program import (
-    AnyExpiry,
-    ExpireAfterDays,
-    ExpireEndOfMonth,
-    ExpireEndOfYear,
-    ExpireInactive,
-    NeverExpire,
-)
+from schemas.program import AnyExpiry, ExpireAfterDays, ExpireEndOfMonth, ExpireEndOfYear, ExpireInactive, NeverExpire
 from streams.domain.account import WITH_ACTIVITY, Account, Lot, Part
 from streams.domain.calendar import local_day, midnight, month_end, year_end
 from streams.domain.plan import Plan

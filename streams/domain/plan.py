@@ -8,19 +8,8 @@ from typing import assert_never
 import msgspec
 
 from schemas.checks import Line, Sale
-from schemas.program import (
-    AnyRule,
-    AnySignal,
-    Exclusions,
-    ImpossibleTravel,
-    OwnCard,
-    Program,
-    ReturnRatio,
-    SplitReceipts,
-    Threshold,
-    Velocity,
-    Where,
-)
+from schemas.earning import AnyRule, Exclusions, Threshold, Where
+from schemas.program import AnySignal, ImpossibleTravel, OwnCard, Program, ReturnRatio, SplitReceipts, Velocity
 from streams.domain.calendar import epoch
 from streams.domain.expression import Facts, compile_expression
 

@@ -1,7 +1,7 @@
 """The loyalty fields of seeds 001 and 002 as a projection of account and program (B09)."""
 
 from schemas.events import Balance as BalanceModel
-from streams.domain import tiers
+from streams.domain import qualification
 from streams.domain.account import Account
 from streams.domain.calendar import local_day
 from streams.domain.lots import NEVER, ends_at
@@ -31,8 +31,8 @@ def profile_of(account: Account, plan: Plan, now: int) -> Profile:
     """The member's loyalty fields at `now`."""
     points, expires_at = next_expiry(account, plan)
     level = min(account.tier.level, len(plan.levels) - 1)
-    total = tiers.sums(account, plan, tiers.span_of(account, plan, local_day(plan.zone, now)))
-    gap = tiers.missing(plan, level, total)
+    total = qualification.sums(account, plan, qualification.span_of(account, plan, local_day(plan.zone, now)))
+    gap = qualification.missing(plan, level, total)
     active_since = now - plan.program.limits.active_days * 86_400
     return Profile(
         active=account.status == "in" and max(account.last_activity, account.joined_at) >= active_since,

@@ -10,7 +10,7 @@ import msgspec
 
 from schemas.checks import Sale
 from schemas.codes import Code
-from schemas.program import Cap
+from schemas.earning import Cap
 from streams.domain import fraud, tiers
 from streams.domain.account import Account, Applied, Day, Joined, Lot, RuleUse, SaleRecord, SoldLine
 from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end, period_start

@@ -8,35 +8,28 @@ from datetime import datetime, time
 from typing import assert_never
 
 from schemas.currencies import CURRENCIES
+from schemas.earning import AnyRule, CheckBonus, DayPart, LineBonus, Multiplier, NthVisit, Threshold, Where
 from schemas.program import (
     AnniversaryWindow,
     AnyExpiry,
-    AnyRule,
     AnySignal,
     AnyWindow,
     CalendarWindow,
-    CheckBonus,
-    DayPart,
     ExpireAfterDays,
     ExpireEndOfMonth,
     ExpireEndOfYear,
     ExpireInactive,
     ImpossibleTravel,
     LifetimeWindow,
-    LineBonus,
-    Multiplier,
     NeverExpire,
-    NthVisit,
     OwnCard,
     Program,
     Requirement,
     ReturnRatio,
     RollingWindow,
     SplitReceipts,
-    Threshold,
     Tier,
     Velocity,
-    Where,
 )
 from streams.domain.expression import sentence
 

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 import msgspec
 
-from streams.domain import redemption, returns, tiers
+from streams.domain import qualification, redemption, returns, tiers
 from streams.domain.account import HORIZON, REMEMBER, Account, Lot
 from streams.domain.calendar import DAY, day_in_year, days_after, local_day, midnight, years_later
 from streams.domain.lots import NEVER, ends_at, expire, make_usable
@@ -171,8 +171,8 @@ def prune(turn: Turn) -> None:
 def _days_from(turn: Turn) -> int:
     """The first day that a tier window, with the one before it, or a cap may still ask for."""
     today = local_day(turn.plan.zone, turn.now)
-    span = tiers.span_of(turn.account, turn.plan, today)
+    span = qualification.span_of(turn.account, turn.plan, today)
     if span.end == 0:
         return today - 70
-    previous = tiers.span_of(turn.account, turn.plan, span.first - 1)
+    previous = qualification.span_of(turn.account, turn.plan, span.first - 1)
     return min(previous.first, today - 70) - turn.plan.program.tiers.grace_days

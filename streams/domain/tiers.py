@@ -5,32 +5,18 @@ whenever they arrive.
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import date
 
 import msgspec
 
-from schemas.program import (
-    AnniversaryWindow,
-    CalendarWindow,
-    LifetimeWindow,
-    Requirement,
-    RollingWindow,
-)
-from schemas.program import Tier as Level
+from schemas.program import LifetimeWindow, RollingWindow
 from streams.domain.account import Account, Day, SaleRecord, Tier
-from streams.domain.calendar import days_after, epoch, local_day, midnight, next_period, period_start, years_later
+from streams.domain.calendar import days_after, epoch, local_day, midnight, years_later
 from streams.domain.lots import NEVER
 from streams.domain.plan import Plan
+from streams.domain.qualification import Span, missing, qualified, span_of, sums, uncounted_books
 from streams.domain.turn import Turn
 
 replace = msgspec.structs.replace
-
-
-class Span(msgspec.Struct, frozen=True):
-    """A qualification window: local days from `first` up to, not including, `end`; `end` 0 is open."""
-
-    first: int
-    end: int
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -39,100 +25,6 @@ class Standing(msgspec.Struct, frozen=True):
     level: int
     until: int
     total: Day | None = None
-
-
-class Missing(msgspec.Struct, frozen=True):
-    """The nearest way to the next tier."""
-
-    metric: str
-    missing: int
-    at_least: int
-
-
-# ---------------------------------------------------------------- the window and its sums
-
-
-def span_of(account: Account, plan: Plan, day: int) -> Span:
-    """The window that a purchase on that day counts in."""
-    match plan.program.tiers.window:
-        case CalendarWindow(period=period):
-            first = period_start(day, period)
-            return Span(first, next_period(first, period))
-        case AnniversaryWindow():
-            return _member_year(local_day(plan.zone, account.joined_at), day)
-        case RollingWindow(days=days):
-            return Span(day - days + 1, day + 1)
-        case LifetimeWindow():
-            return Span(0, 0)
-
-
-def _member_year(joined: int, day: int) -> Span:
-    years = max(0, date.fromordinal(day).year - date.fromordinal(joined).year)
-    if years_later(joined, years) > day:
-        years -= 1
-    return Span(years_later(joined, years), years_later(joined, years + 1))
-
-
-def sums(account: Account, plan: Plan, span: Span) -> Day:
-    """Points earned, minor units paid and days with a purchase in the window. Held points do not count, nor pending ones
-    when the program says so.
-    """
-    if span.end == 0:
-        total = account.lifetime
-    else:
-        inside = [day for day in account.days if span.first <= day.day < span.end]
-        total = Day(
-            0,
-            sum(day.points for day in inside),
-            sum(day.spend for day in inside),
-            sum(1 for day in inside if day.checks),
-        )
-    return replace(total, points=max(0, total.points - _uncounted(account, plan, span)))
-
-
-def _uncounted(account: Account, plan: Plan, span: Span) -> int:
-    books = _uncounted_books(plan)
-    return sum(lot.points for lot in account.lots if lot.book in books and (span.end == 0 or span.first <= lot.day < span.end))
-
-
-def _uncounted_books(plan: Plan) -> tuple[str, ...]:
-    return ("held",) if plan.program.points.pending_counts_for_tier else ("held", "pending")
-
-
-def _metric(total: Day, metric: str) -> int:
-    return {"points": total.points, "spend": total.spend, "visits": total.checks}[metric]
-
-
-def _meets(level: Level, total: Day) -> bool:
-    met = [_metric(total, need.metric) >= need.at_least for need in level.any_of]
-    return (not met or any(met)) and all(_metric(total, need.metric) >= need.at_least for need in level.all_of)
-
-
-def qualified(plan: Plan, total: Day) -> int:
-    """The highest level that the sums reach."""
-    for number in range(len(plan.levels) - 1, 0, -1):
-        if _meets(plan.levels[number], total):
-            return number
-    return 0
-
-
-def missing(plan: Plan, level: int, total: Day) -> Missing | None:
-    """What is missing of the next level: of any_of the nearest, of all_of the furthest. None at the top."""
-    if level + 1 >= len(plan.levels):
-        return None
-    target = plan.levels[level + 1]
-    open_any = [_gap(need, total) for need in target.any_of]
-    open_all = [_gap(need, total) for need in target.all_of]
-    nearest = [min(open_any, key=_share_missing)] if open_any else []
-    return max((*nearest, *open_all), key=_share_missing)
-
-
-def _gap(need: Requirement, total: Day) -> Missing:
-    return Missing(need.metric, max(0, need.at_least - _metric(total, need.metric)), need.at_least)
-
-
-def _share_missing(gap: Missing) -> int:
-    return gap.missing * 1_000_000 // gap.at_least
 
 
 # ---------------------------------------------------------------- which tier, when
@@ -244,7 +136,7 @@ def after_purchase(turn: Turn, day: int, at: int, sale: SaleRecord | None) -> No
         return
     tier = account.tier
     reached = max(_by_purchases(account, plan, _windows_with(account, plan, day)), key=_rank)
-    over = _review_of(turn, reached.until) <= turn.now
+    over = _review_of(turn, reached.until) <= turn.time
     if reached.level > max(tier.level, held_at(account, at) if over else 0):
         _rise(turn, reached, at, _tipping_line(turn, sale, reached))
     elif reached.level == tier.level and reached.level and reached.until > tier.until:
@@ -262,7 +154,7 @@ def _tipping_line(turn: Turn, sale: SaleRecord | None, reached: Standing) -> int
     """The first line of the check without which the level would not have been reached; None: it was the visit."""
     if sale is None or reached.total is None:
         return None
-    uncounted = any(lot.number == sale.lot and lot.book in _uncounted_books(turn.plan) for lot in turn.account.lots)
+    uncounted = any(lot.number == sale.lot and lot.book in uncounted_books(turn.plan) for lot in turn.account.lots)
     points = {line.line: 0 for line in sale.lines}
     for award in () if uncounted else sale.awards:
         for line, given, _ in award.shares:
@@ -278,7 +170,7 @@ def _tipping_line(turn: Turn, sale: SaleRecord | None, reached: Standing) -> int
 def _tell_when_close(turn: Turn, at: int) -> None:
     """Once per approach, by the window that runs now: an upgrade or another window makes it a new approach."""
     account, plan, close = turn.account, turn.plan, turn.plan.program.tiers.close
-    span = span_of(account, plan, local_day(plan.zone, turn.now))
+    span = span_of(account, plan, local_day(plan.zone, turn.time))
     gap = missing(plan, account.tier.level, sums(account, plan, span))
     if close is None or gap is None or gap.missing == 0:
         return

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.program import AnyExpiry, AnyRule, AnySignal, Program, Where
+from schemas.earning import AnyRule, Where
+from schemas.program import AnyExpiry, AnySignal, Program
 from streams.domain.expression import VARIABLES, compile_expression
 from streams.program_files import SHIPPED, ProgramFileError, load_program, read_program
 

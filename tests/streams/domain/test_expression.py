@@ -203,7 +203,7 @@ _NUMBERS = st.recursive(
         st.sampled_from("+-*"),
         inner,
     ),
-    max_leaves=4,
+    max_leaves=2,
 )
 _COMPARISONS = st.builds(
     lambda a, op, b: (f"{a[0]} {op} {b[0]}", {"<": operator.lt, ">=": operator.ge, "==": operator.eq}[op](a[1], b[1])),
