@@ -59,6 +59,6 @@ async def feed(console: Console, bootstrap: str, *, speed: str, first: int, last
 
 
 def _was_too_old(tally: report.Tally, sent: int) -> bool:
-    """Whether most of it was parked because, by the workers' clock, it happened long ago."""
+    """Whether much of it was parked because, by the workers' clock, it happened long ago."""
     old = sum(count for (_, _, code), count in tally.outcomes.items() if code == Code.BEYOND_HORIZON)
-    return 2 * old > sent
+    return 20 * old > sent

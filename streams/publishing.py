@@ -25,8 +25,8 @@ async def publish(bootstrap: str, program: Program) -> bool:
         return False
     _require_new(program, known)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
-    await producer.start()
     try:
+        await producer.start()
         await producer.send_and_wait(PROGRAMS.name, encode(program), key=program.key.encode())
     finally:
         await producer.stop()

@@ -186,18 +186,13 @@ def test_tests_do_not_sleep():
         if path.name.startswith("test_") and path.suffix == ".py":
             for node in functions(path):
                 if node.name.startswith("test_"):
-                    assert not list(_pauses(node.body)), f"{name(path)}: {node.name}"
+                    assert not list(_pauses(node)), f"{name(path)}: {node.name}"
 
 
-def _pauses(body):
-    """Calls of sleep in these statements, but for those in loops and in functions of their own."""
-    for statement in body:
-        if isinstance(statement, ast.While | ast.For | ast.AsyncFor | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            continue
-        for node in ast.walk(statement):
-            if (
-                isinstance(node, ast.Call)
-                and ast.unparse(node.func).endswith("sleep")
-                and ast.unparse(node) != "asyncio.sleep(0)"
-            ):
-                yield node
+def _pauses(node):
+    """Calls of sleep in it, but for those in loops and in functions of their own."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call) and ast.unparse(child.func).endswith("sleep") and ast.unparse(child) != "asyncio.sleep(0)":
+            yield child
+        if not isinstance(child, ast.While | ast.For | ast.AsyncFor | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield from _pauses(child)

@@ -1,0 +1,129 @@
+"""`loy explain`: a member's points as a story, on a real system and line by line."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from schemas.events import parse_event
+from schemas.topics import EVENTS
+from streams.explain import Step, Story, UnknownMemberError, explain
+from streams.log import read_topic
+
+
+def printed(renderable, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(renderable)
+    return console.file.getvalue()
+
+
+def move(points, source, target, lot):
+    return {"points": points, "source": source, "target": target, "lot": lot}
+
+
+def step(number, kind, *moves, available=0, pending=0, debt=0, **fields):
+    books = ("earned", "reversed", "adjusted", "used", "expired", "held")
+    balance = dict.fromkeys(books, 0) | {"available": available, "pending": pending, "debt": debt, "earned": 12}
+    data = {
+        "cause": "c",
+        "program": "main@1",
+        "occurred_at": f"2026-03-0{number}T10:00:00Z",
+        "postings": list(moves),
+        "balance": balance,
+        "profile": None,
+    }
+    return Step(f"loy.events/0/{number}", number, kind, "2026-03-02T10:00:00Z", data | fields)
+
+
+AWARDS = [
+    {"line": 1, "rule": "base", "points": 8, "remainder": 500_000},
+    {"line": 2, "rule": "fresh-weeks", "points": 4, "remainder": 0},
+]
+STORY = Story(
+    "M-1",
+    (
+        step(
+            1,
+            "LOY_POINT_ACCRUAL",
+            move(12, "issued", "pending", 1),
+            pending=12,
+            check_id="s1",
+            points=12,
+            awards=AWARDS,
+            cuts=[{"rule": "fresh", "points": 3, "by": "cap per check"}],
+            held=False,
+        ),
+        step(2, "LOY_POINT_RELEASED", move(12, "pending", "available", 1), available=12, points=12),
+        step(
+            3, "LOY_POINT_ACCRUAL", move(5, "issued", "available", 2), available=17, check_id="s2", points=5, awards=[], cuts=[]
+        ),
+        step(4, "LOY_POINT_REVERSED", move(12, "available", "reversed", 1), available=5, check_id="r1", of="s1", points=12),
+    ),
+)
+
+
+def test_the_account_is_told_event_by_event_with_postings_and_balance():
+    told = printed(STORY.render())
+    assert max(map(len, told.splitlines())) <= 80
+    for shown in (
+        "2026-03-01 10:00",
+        "LOY_POINT_ACCRUAL",
+        "check_id s1, points 12",
+        "12 issued > pending (lot 1)",
+        "12 pending ",
+        "12 available > reversed (lot 1)",
+        "earned 12, available 5",
+    ):
+        assert shown in told
+    assert "False" not in told
+
+
+def test_a_check_is_told_by_line_and_rule_with_what_was_cut_and_what_became_of_it():
+    told = printed(STORY.render("s1"))
+    assert "s1: 12 points by main@1" in told
+    assert re.search(r"1 +│ base +│ 8 +│ 500000", told)
+    assert re.search(r"2 +│ fresh-weeks +│ 4", told)
+    assert re.search(r"│ fresh +│ -3 +│ cap per check", told)
+    assert "What became of it (lot 1" in told
+    assert "LOY_POINT_RELEASED" in told
+    assert "check_id r1, of s1" in told
+    assert "s2" not in told
+
+
+def test_a_check_that_moved_nothing_says_so():
+    assert "No event of M-1 names s9" in printed(STORY.render("s9"))
+
+
+@pytest.fixture
+async def accrual(history):
+    """The first accrual on the log of the living system."""
+    async for record in read_topic(history[0].bootstrap, EVENTS.name):
+        event, _ = parse_event(record.value)
+        if event.type == "LOY_POINT_ACCRUAL":
+            return event
+    raise AssertionError("nobody earned anything")
+
+
+async def test_a_member_of_the_log_is_told_in_order_and_once(history, accrual):
+    story = await explain(history[0].bootstrap, accrual.subject)
+    assert [one.sequence for one in story.steps] == list(range(1, len(story.steps) + 1))
+    assert story.steps[0].type == "LOY_OPT_IN"
+    assert accrual.data in [one.data for one in story.steps]
+
+
+def test_the_command_explains_a_member_and_a_check(history, accrual):
+    system, *_ = history
+    whole = system.loy("explain", accrual.subject)
+    assert "LOY_POINT_ACCRUAL" in whole.stdout
+    one = system.loy("explain", accrual.subject, accrual.data["check_id"])
+    assert one.returncode == 0, one.stderr
+    assert f"{accrual.data['check_id']}: {accrual.data['points']} points by main@1" in one.stdout
+    assert f"{accrual.data['points']} issued > " in one.stdout
+
+
+async def test_an_unknown_member_is_no_story(history):
+    system, *_ = history
+    with pytest.raises(UnknownMemberError, match="There is no event of H-0"):
+        await explain(system.bootstrap, "H-0")
+    assert system.loy("explain", "H-0").returncode == 2
