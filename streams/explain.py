@@ -43,7 +43,7 @@ class Story(msgspec.Struct, frozen=True):
         return self._account() if check_id is None else self._check(check_id)
 
     def _account(self) -> RenderableType:
-        table = Table(*_COLUMNS, "balance", title=f"{self.member} (times in UTC)")
+        table = Table(*_columns(), "balance", title=f"{self.member} (times in UTC)")
         for step in self.steps:
             table.add_row(*_row(step), _balance(step.data["balance"]))
         return Group(table, _standing(self.steps[-1]))
@@ -54,14 +54,16 @@ class Story(msgspec.Struct, frozen=True):
             return Text(f"No event of {self.member} names {check_id}: it moved no point. Its reply tells why.")
         earned = [step for step in own if step.type == "LOY_POINT_ACCRUAL"]
         lots = {move["lot"] for step in earned for move in step.data["postings"]}
-        fate = Table(*_COLUMNS, title=f"What became of it (lot {_join(lots)}; times in UTC)")
+        fate = Table(*_columns(), title=f"What became of it (lot {_join(lots)}; times in UTC)")
         for step in self.steps:
             if step in own or any(move["lot"] in lots for move in step.data["postings"]):
                 fate.add_row(*_row(step, None if step in own else lots))
         return Group(*map(_awards, earned), fate)
 
 
-_COLUMNS = (Column("no.", justify="right"), Column("when", no_wrap=True), Column("event", overflow="fold", ratio=1))
+def _columns() -> tuple[Column, ...]:
+    """New ones each time: a column keeps the cells of its table."""
+    return Column("no.", justify="right"), Column("when", no_wrap=True), Column("event", overflow="fold", ratio=1)
 
 
 async def explain(bootstrap: str, member: str) -> Story:
