@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from connectors import crm
 from connectors.infobip import Infobip
+from connectors.ometria import Ometria
 from connectors.sink import Sink
 from connectors.webhook import Webhook
 
@@ -12,6 +13,7 @@ Factory = Callable[[Mapping[str, str]], Sink]
 SINKS: dict[str, Factory] = {
     "crm": crm.load,
     "infobip": Infobip.load,
+    "ometria": Ometria.load,
     "webhook": Webhook.load,
 }
 """By name: a sink built from the environment. Raises ConfigurationError or MappingError."""

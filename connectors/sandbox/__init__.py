@@ -6,10 +6,12 @@ from collections.abc import Callable
 from connectors.sandbox.base import Clock, Sandbox, running
 from connectors.sandbox.dataverse import DataverseSandbox
 from connectors.sandbox.infobip import InfobipSandbox
+from connectors.sandbox.ometria import OmetriaSandbox
 
 SANDBOXES: dict[str, type[Sandbox]] = {
     "dataverse": DataverseSandbox,
     "infobip": InfobipSandbox,
+    "ometria": OmetriaSandbox,
 }
 """By name: one line each."""
 

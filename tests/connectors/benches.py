@@ -1,5 +1,6 @@
 """Every sink, and every adapter of it, with what the conformance suite must know of it. One entry each."""
 
+from connectors import ometria
 from connectors.crm import interaction_key
 from connectors.infobip import event_id
 from connectors.sandbox import dataverse
@@ -28,5 +29,18 @@ BENCHES = {
         sandbox="infobip",
         environment=lambda url: {"LOY_INFOBIP_BASE_URL": url, "LOY_INFOBIP_API_KEY": "key", "LOY_INFOBIP_RPS": "1000"},
         key=lambda _, happening: event_id(happening.event_id),
+    ),
+    "ometria": Bench(
+        sink="ometria",
+        sandbox="ometria",
+        environment=lambda url: {
+            "LOY_OMETRIA_BASE_URL": url,
+            "LOY_OMETRIA_API_KEY": "key",
+            "LOY_OMETRIA_RPS": "1000",
+            "LOY_OMETRIA_DATA_RPS": "1000",
+            "LOY_OMETRIA_SEGMENTS": '{"Gold": 8400, "Silver": 8401}',
+            "LOY_OMETRIA_MEMBER_SEGMENT": "8402",
+        },
+        key=lambda _, happening: ometria.event_id(happening.event_id),
     ),
 }
