@@ -62,16 +62,16 @@ async def test_two_workers_share_the_partitions_and_survive_a_stop_and_a_kill(in
 
     shopping = asyncio.create_task(shoppers.shop(700))
     await answers(system, 300)
-    assert await one.stop() == 0
     assert not shopping.done()
+    assert await one.stop() == 0
     await shopping
 
     one.start()
     await until(lambda: sharing(one, two), "both have partitions again")
     shopping = asyncio.create_task(shoppers.shop(700))
     await answers(system, 1000)
-    await two.kill()
     assert not shopping.done()
+    await two.kill()
     await shopping
     await system.all_answered()
 
