@@ -29,7 +29,7 @@ from schemas.topics import (
 from streams import metrics
 from streams.domain import render
 from streams.domain.account import Account, pack, unpack
-from streams.domain.decide import Decision, decide
+from streams.domain.decide import Decision, apart, decide
 from streams.domain.intake import Arrived, Intake, Rules, Taken, refusal
 from streams.domain.plan import Plan
 from streams.domain.receipts import second_half
@@ -191,8 +191,7 @@ class LedgerAgent:
         decision = decide(account, command, plan, record.timestamp_ms // 1000)
         printed = render.events(command, decision.outcome, plan)
         if not fits(printed):
-            _bury(outbox, batch, record, BadRecord(Code.TOO_LARGE, "its events would not fit into a record"))
-            return account
+            decision, printed = Decision(account, apart(command, Code.TOO_LARGE)), []
         self._print(batch, record, command, decision, plan, printed, outbox)
         return decision.account
 
@@ -222,9 +221,13 @@ class LedgerAgent:
             _reply(outbox, *answer, command.origin, verdict, record)
         if outcome.follow:
             send_command(outbox, second_half(command, outcome.follow), record)
-        if outcome.code is Code.BEYOND_HORIZON:
+        if outcome.code in _KEPT:
             _bury(outbox, batch, record, BadRecord(outcome.code, outcome.code.meaning))
         _count(command, decision, verdict)
+
+
+_KEPT = (Code.BEYOND_HORIZON, Code.TOO_LARGE)
+"""Commands that are answered no and kept for review: too old to know, or with more events than a record can hold."""
 
 
 def _verdict(command: AnyCommand, decision: Decision) -> str:

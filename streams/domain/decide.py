@@ -55,14 +55,14 @@ def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decis
     known = next((known for known in account.applied if known.id == command.id and known.now > kept_from), None)
     if known is not None:
         if known.fingerprint != command.fingerprint:
-            return Decision(account, _apart(command, Code.ID_REUSED))
+            return Decision(account, apart(command, Code.ID_REUSED))
         return Decision(account, outcome_of(known), repeated=True, first_origin=known.origin)
     if _at(command, now) <= max(now - HORIZON, account.floor) and _is_stale(account, command, now):
-        return Decision(account, _apart(command, Code.BEYOND_HORIZON))
+        return Decision(account, apart(command, Code.BEYOND_HORIZON))
     return _decide_new(account, command, plan, now)
 
 
-def _apart(command: AnyCommand, code: Code) -> Outcome:
+def apart(command: AnyCommand, code: Code) -> Outcome:
     """An answer that touches nothing and is not remembered: a function of the command alone, whenever it is asked."""
     return Outcome(_at(command, 0), command.program, 0, "parked" if code is Code.BEYOND_HORIZON else "refused", code)
 

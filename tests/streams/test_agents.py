@@ -252,6 +252,16 @@ async def test_the_same_id_with_another_content_is_refused(world):
     assert letters(sent) == []
 
 
+async def test_a_check_whose_events_would_not_fit_is_refused_and_kept_and_moves_nothing(world, monkeypatch):
+    monkeypatch.setattr("streams.agents.fits", lambda _printed: False)
+    sent = await world.through(CHECKS, bought("s1"))
+    assert [(str(reply.code), outcome) for reply, outcome in replies(sent)] == [("TOO_LARGE", "refused")]
+    assert events(sent) == []
+    assert world.account("H-1").books.available == 0
+    (letter,) = of(sent, DEAD_LETTERS)
+    assert letter.header("code") == "TOO_LARGE"
+
+
 async def test_a_check_older_than_repeats_are_remembered_is_parked_and_kept(world):
     key, body = bought("s1")
     sent = await world.through(CHECKS, (key, body, NOW_MS + 36 * DAY_MS))
