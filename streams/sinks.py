@@ -2,25 +2,28 @@
 
 Law: offsets are committed after the vendor has everything, so nothing is lost. An event is sent once, when its sequence is beyond
 what was delivered, and only if it was written after the sink had its lease on the partition: a replay of history cannot notify.
+Of an erased member nothing is told any more, and nothing is kept but how far was read.
 """
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 import httpx
 import msgspec
 import orjson
+from pydantic import ValidationError
 
-from connectors.courier import Courier
+from connectors.courier import Courier, OnRejected
 from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
 from connectors.sink import Sink
 from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
-from schemas.members import Member
+from schemas.members import Contact, Member
 from schemas.topics import DEAD_LETTERS, EVENTS, MEMBERS, Topic
 from streams import metrics, runtime
 from streams.log import open_log
@@ -29,6 +32,8 @@ from streams.runtime import Batch, Outbox, PartitionedTable, Record
 MEMBERS_TABLE = "members"
 LEASE = b"\x00lease"
 """Row of each partition: the offset of loy.events from which on this sink may notify."""
+LEAVE_SECONDS = 10.0
+"""How long a batch at hand may still take when its partition is given up; a vendor that is down must not hold up the group."""
 _URGENT = ("LOY_TIER_UPGRADE", "LOY_TIER_DOWNGRADE", "LOY_OPT_IN", "LOY_OPT_OUT")
 
 
@@ -38,15 +43,19 @@ class Row(msgspec.Struct, array_like=True):
     member: bytes = b""
     """`loy.members` value, empty when erased or never sent."""
     profile: bytes = b""
-    """Profile of the latest event."""
+    """Profile of the latest event, empty when there was none."""
     sequence: int = 0
     """Of the latest event that was delivered, or passed over as history."""
     sent: bytes = b""
-    """Digest of what the vendor was told last."""
+    """Digest of what the vendor has, empty when it has nothing."""
+    erased: bool = False
+
+    def contact(self) -> Contact | None:
+        return Member.model_validate_json(self.member).contact if self.member else None
 
     def person(self, loyalty_id: str) -> Person:
-        contact = Member.model_validate_json(self.member).contact if self.member else None
-        return Person(loyalty_id, contact, orjson.loads(self.profile) if self.profile else {}, self.sequence)
+        profile = orjson.loads(self.profile) if self.profile else {}
+        return Person(loyalty_id, self.contact(), profile, self.sequence)
 
     def digest(self) -> bytes:
         return hashlib.blake2b(self.member + b"\0" + self.profile, digest_size=8).digest()
@@ -56,53 +65,159 @@ _decode = msgspec.msgpack.Decoder(Row).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Work:
-    """What one batch asks for: the latest profile of each member touched, and events in order."""
+class Unreadable(Exception):  # noqa: N818  # it is data: it becomes a dead letter
+    """A record that is not what its topic holds."""
 
-    def __init__(self) -> None:
+
+class Work:
+    """What one batch asks for: the latest profile of each member touched, events in order, erasures."""
+
+    def __init__(self, events: Collection[str]) -> None:
+        self._events = events
         self.rows: dict[bytes, Row] = {}
-        self.urgent: set[bytes] = set()
-        self.erased: set[bytes] = set()
-        self.happenings: list[Happening] = []
-        self.causes: dict[int, Record] = {}
-        self.latest: dict[bytes, Record] = {}
+        self._urgent: set[bytes] = set()
+        self._moved: set[bytes] = set()
+        self._latest: dict[bytes, Record] = {}
+        self._erasures: list[Item] = []
+        self._happenings: list[Happening] = []
+        self._changes: dict[int, bytes] = {}
+        self._causes: dict[int, Record] = {}
+
+    def member(self, key: bytes, row: Row, record: Record) -> None:
+        """Contact data came, or a tombstone. Raises Unreadable."""
+        if record.value is None:
+            self._erase(key, row, record)
+        else:
+            contact = _contact(record.value)
+            self._moved |= {key} if contact != row.contact() else set()
+            row.member, row.erased = record.value, False
+        self._touch(key, row, record)
+
+    def event(self, key: bytes, row: Row, record: Record, *, notify: bool) -> bool:
+        """An event came. Answers whether the vendor would have been told, were it not history. Raises Unreadable."""
+        try:
+            event = orjson.loads(record.value or b"")
+            kind, data, sequence = event["type"], event["data"], event["sequence"]
+            profile = data["profile"]
+        except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
+            raise Unreadable(f"no event: {type(failure).__name__}") from None
+        if profile is None or sequence <= row.sequence:
+            return False  # an unclaimed receipt, or a repeat
+        row.sequence = sequence
+        self._touch(key, row, record)
+        if kind == "LOY_OPT_OUT" and data.get("erased"):
+            self._erase(key, row, record)
+        row.erased = row.erased and kind != "LOY_OPT_IN"
+        if row.erased:
+            return False
+        row.profile = orjson.dumps(profile)
+        self._urgent |= {key} if kind in _URGENT else set()
+        told = kind in self._events
+        if told and notify:
+            happening = Happening(row.person(key.decode()), event["id"], kind, data["occurred_at"], data)
+            self._happenings.append(happening)
+            self._causes[id(happening)] = record
+        return told and not notify
+
+    def _touch(self, key: bytes, row: Row, record: Record) -> None:
+        self.rows[key] = row
+        self._latest[key] = record
+
+    def _erase(self, key: bytes, row: Row, record: Record) -> None:
+        """What was not told yet is not told any more; what was told is taken back, if anything was."""
+        who = key.decode()
+        self._happenings = [one for one in self._happenings if one.person.loyalty_id != who]
+        if row.sent:
+            erasure = ProfileChange(row.person(who), urgent=True, erased=True)
+            self._erasures.append(erasure)
+            self._causes[id(erasure)] = record
+        row.member, row.profile, row.sent, row.erased = b"", b"", b"", True
 
     def items(self) -> list[Item]:
-        """Profiles whose content changed, urgent ones first; then the events."""
-        changed = [key for key, row in self.rows.items() if (row.profile and row.digest() != row.sent) or key in self.erased]
-        changed.sort(key=lambda key: key not in self.urgent)
-        profiles: list[Item] = []
-        for key in changed:
-            change = ProfileChange(self.rows[key].person(key.decode()), key in self.urgent, key in self.erased)
-            self.causes[id(change)] = self.latest[key]
-            profiles.append(change)
-        return [*profiles, *self.happenings]
+        """Erasures; profiles whose content changed, urgent ones first; then the events."""
+        changed = [key for key, row in self.rows.items() if row.profile and row.digest() != row.sent]
+        changed.sort(key=lambda key: key not in self._urgent)
+        return [*self._erasures, *(self._change(key) for key in changed), *self._happenings]
+
+    def _change(self, key: bytes) -> ProfileChange:
+        row = self.rows[key]
+        person = row.person(key.decode())
+        change = ProfileChange(person, urgent=key in self._urgent, first=not row.sent, moved=key in self._moved)
+        self._causes[id(change)] = self._latest[key]
+        self._changes[id(change)] = key
+        row.sent = row.digest()
+        return change
+
+    def refuse(self, item: Item) -> Record:
+        """The vendor does not have it, and will not. Answers the record to blame."""
+        key = self._changes.get(id(item))
+        if key is not None:
+            self.rows[key].sent = b""  # to be told as the first time, when anything of it changes
+        return self._causes[id(item)]
+
+
+def _contact(value: bytes) -> Contact:
+    try:
+        return Member.model_validate_json(value).contact
+    except ValidationError as failure:
+        raise Unreadable(f"no member: {failure.error_count()} errors") from None
 
 
 class SinkAgent:
     """One handler for both topics. A partition's rows are changed by one batch at a time."""
 
-    def __init__(self, sink: Sink, courier: Courier, table: PartitionedTable, outbox: Callable[[], Outbox]) -> None:
+    def __init__(self, sink: Sink, courier: Courier, table: PartitionedTable, app: runtime.App) -> None:
         self._sink = sink
         self._courier = courier
         self._table = table
-        self._outbox = outbox
+        self._app = app
         self._ready = asyncio.Lock()
         self._prepared = False
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._oldest: dict[int, float] = {}
+        metrics.SINK_AGE.labels(sink.name).set_function(self._age)
 
     async def handle(self, batch: Batch) -> None:
         """Deliver one batch; back when the vendor has it and the rows say so."""
         async with self._turns[batch.partition]:
-            metrics.SINK_AGE.labels(self._sink.name).set(max(0.0, time.time() - batch.records[0].timestamp_ms / 1000))
-            await self._prepare()
-            work, outbox = self._work(batch), self._outbox()
-            await self._courier.deliver(work.items(), lambda item, why: self._bury(outbox, batch, work, item, why))
-            for row in work.rows.values():
-                row.sent = row.digest()
-            outbox.write(self._table, batch.partition, {key: _encode(row) for key, row in work.rows.items()})
-            await outbox.flush()
-            metrics.SINK_AGE.labels(self._sink.name).set(0)
+            self._oldest[batch.partition] = batch.records[0].timestamp_ms / 1000
+            try:
+                await self._deliver(batch)
+            finally:
+                self._oldest.pop(batch.partition, None)
+
+    async def _deliver(self, batch: Batch) -> None:
+        outbox = self._app.outbox()
+        work = self._work(batch, outbox)
+
+        def bury(item: Item, why: Rejected) -> None:
+            _bury(outbox, batch, work.refuse(item), self._sink.name, Code.VENDOR_REJECTED, f"{why.code}: {why.words}")
+
+        await self._while_ours(self._send(work.items(), bury))
+        outbox.write(self._table, batch.partition, {key: _encode(row) for key, row in work.rows.items()})
+        await outbox.flush()
+
+    async def _send(self, items: Sequence[Item], rejected: OnRejected) -> None:
+        await self._prepare()
+        await self._courier.deliver(items, rejected)
+
+    async def _while_ours(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it while the partition is ours, and a short while longer. Raises runtime.Abandoned: it is another's then."""
+        doing, leaving = asyncio.create_task(work), asyncio.create_task(self._app.leaving())
+        try:
+            await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({doing}, timeout=0 if doing.done() else LEAVE_SECONDS)
+            if not doing.done():
+                raise runtime.Abandoned
+            doing.result()
+        finally:
+            doing.cancel()
+            leaving.cancel()
+            await asyncio.gather(doing, leaving, return_exceptions=True)
+
+    def _age(self) -> float:
+        """Of the oldest record being delivered."""
+        return max((time.time() - at for at in self._oldest.values()), default=0.0)
 
     async def _prepare(self) -> None:
         """The vendor's side is checked once, before the first delivery; while it cannot be used, everything waits."""
@@ -111,59 +226,48 @@ class SinkAgent:
                 await self._courier.prepare()
                 self._prepared = True
 
-    def _work(self, batch: Batch) -> Work:
-        work = Work()
+    def _work(self, batch: Batch, outbox: Outbox) -> Work:
+        work, history = Work(self._sink.events), 0
         lease = int(self._table.get(batch.partition, LEASE) or b"0")
         for record in batch.records:
             key = record.key or b""
             row = work.rows.get(key) or self._row(batch.partition, key)
-            work.rows[key] = row
-            work.latest[key] = record
-            if batch.topic == MEMBERS.name:
-                row.member = record.value or b""
-                work.erased |= {key} if record.value is None else set()
-            else:
-                self._event(work, row, record, notify=record.offset >= lease)
+            try:
+                if batch.topic == MEMBERS.name:
+                    work.member(key, row, record)
+                else:
+                    history += work.event(key, row, record, notify=record.offset >= lease)
+            except Unreadable as failure:
+                _bury(outbox, batch, record, self._sink.name, Code.SCHEMA, str(failure))
+        metrics.SINK_ITEMS.labels(self._sink.name, "skipped").inc(history)
         return work
 
     def _row(self, partition: int, key: bytes) -> Row:
         stored = self._table.get(partition, key)
         return _decode(stored) if stored is not None else Row()
 
-    def _event(self, work: Work, row: Row, record: Record, *, notify: bool) -> None:
-        event = orjson.loads(record.value or b"{}")
-        data = event["data"]
-        if data["profile"] is None or event["sequence"] <= row.sequence:
-            return  # an unclaimed receipt, or a repeat
-        row.sequence = event["sequence"]
-        row.profile = orjson.dumps(data["profile"])
-        kind = event["type"]
-        if kind in _URGENT:
-            work.urgent.add(record.key or b"")
-        if not notify:
-            metrics.SINK_ITEMS.labels(self._sink.name, "skipped").inc()
-        elif kind in self._sink.events:
-            person = row.person(event["subject"])
-            happening = Happening(person, event["id"], kind, data["occurred_at"], data)
-            work.happenings.append(happening)
-            work.causes[id(happening)] = record
 
-    def _bury(self, outbox: Outbox, batch: Batch, work: Work, item: Item, why: Rejected) -> None:
-        """Keep the event (or the latest cause of the profile) with the vendor's words."""
-        record = work.causes[id(item)]
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.timestamp_ms / 1000))
-        letter = DeadLetter.model_validate(
-            {
-                "code": Code.VENDOR_REJECTED,
-                "reason": f"{why.code}: {why.words}"[:2000],
-                "origin": f"{batch.topic}/{batch.partition}/{record.offset}",
-                "stage": f"sink-{self._sink.name}",
-                "at": at,
-            },
-            strict=False,
-        )
-        outbox.add(DEAD_LETTERS.name, record.key, record.value, timestamp_ms=record.timestamp_ms, headers=letter.headers())
-        metrics.DEAD_LETTERS.labels(batch.topic, Code.VENDOR_REJECTED).inc()
+def _bury(outbox: Outbox, batch: Batch, record: Record, sink: str, code: Code, reason: str) -> None:
+    """Keep the record whole, with the reason: the vendor's words."""
+    letter = DeadLetter.model_validate(
+        {
+            "code": code,
+            "reason": reason[:2000],
+            "origin": f"{batch.topic}/{batch.partition}/{record.offset}",
+            "stage": f"sink-{sink}",
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.timestamp_ms / 1000)),
+        },
+        strict=False,
+    )
+    outbox.add(
+        DEAD_LETTERS.name,
+        record.key,
+        record.value,
+        timestamp_ms=record.timestamp_ms,
+        headers=letter.headers(),
+        bytes_max=DEAD_LETTERS.bytes_max - 100_000,
+    )
+    metrics.DEAD_LETTERS.labels(batch.topic, code).inc()
 
 
 # ---------------------------------------------------------------- the worker
@@ -171,10 +275,11 @@ class SinkAgent:
 
 def build(app: runtime.App, sink: Sink, partitions: int) -> None:
     """Declare the sink's table and its two agents on the app."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every address asked, and addresses name people
     http = httpx.AsyncClient(limits=httpx.Limits(max_connections=20, max_keepalive_connections=20), follow_redirects=False)
     courier = Courier(sink, http, metrics.SinkObserver(sink.name))
     table = app.table(MEMBERS_TABLE, partitions=partitions)
-    agent = SinkAgent(sink, courier, table, app.outbox)
+    agent = SinkAgent(sink, courier, table, app)
 
     @table.on_recovered
     async def prepare(owned: frozenset[int]) -> None:

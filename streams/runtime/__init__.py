@@ -32,6 +32,8 @@ How a topology reads::
 * **Done means returned.** A batch is finished when the handler returned (or the loop body asked for the next one). An
   exception, a cancelled task or a lost partition finishes nothing. Any exception but CancelledError ends the process
   with code 70; a record the handler cannot digest must therefore be dead-lettered by the handler itself.
+* **Giving up.** A handler that waits for somebody else (a vendor that is down) holds up the whole group while partitions
+  move, and a stop. It may watch `app.leaving()` and raise `Abandoned` then: the next owner repeats the batch.
 * **Order.** Batches of one partition come strictly one after another and without gaps; `serve` interleaves different
   partitions at awaits only.
 * **Tables.** `get`, `get_many` and `items` read one partition of this worker and see what has been flushed; a view also
@@ -50,7 +52,7 @@ How a topology reads::
 """
 
 from streams.runtime.application import App, Config, app, run
-from streams.runtime.batches import Batch, Record, batches_of, serve
+from streams.runtime.batches import Abandoned, Batch, Record, batches_of, serve
 from streams.runtime.fatal import Exit
 from streams.runtime.partitioning import partition_of
 from streams.runtime.producing import MAX_RECORD_BYTES, Outbox, RecordTooLarge
@@ -58,6 +60,7 @@ from streams.runtime.tables import NotOwned, PartitionedTable, TableView, change
 
 __all__ = [
     "MAX_RECORD_BYTES",
+    "Abandoned",
     "App",
     "Batch",
     "Config",

@@ -145,6 +145,10 @@ class App(faust.App):
             end_process(Exit.UNEXPECTED, "a part of the worker crashed", error=reason)
         super()._crash(reason)
 
+    async def leaving(self) -> None:
+        """Back as soon as partitions are given up (a rebalance, a stop): the batches at hand are waited for from then on."""
+        await self.consumer.suspend_flow.wait()
+
     def lag(self) -> dict[TP, int]:
         """Records not yet finished, per source partition of this worker (as of the last fetch)."""
         consumer = self.consumer

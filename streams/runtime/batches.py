@@ -39,6 +39,10 @@ class Batch:
 Handler = Callable[[Batch], Awaitable[None]]
 
 
+class Abandoned(Exception):  # noqa: N818 - it is what happened to the batch
+    """Raised by a handler that waits for others while its partition is given up: nothing of the batch is committed."""
+
+
 async def batches_of(stream: Any) -> AsyncIterator[Batch]:
     """The batches of an agent's stream, one after another. Asking for the next one finishes the one before."""
     async for message in _messages(stream):
@@ -67,6 +71,9 @@ async def _serve_one(consumer: Any, message: Any, handle: Handler) -> None:
         await handle(message.value)
     except asyncio.CancelledError:
         raise
+    except Abandoned:
+        consumer.abandon(message)
+        return
     except BaseException as error:  # noqa: BLE001 - whatever it is, the batch must not be committed
         end_process(Exit.UNEXPECTED, f"unexpected error in a batch of {message.tp}", error=error)
     consumer.finish(message)

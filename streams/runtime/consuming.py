@@ -205,6 +205,17 @@ class BatchConsumer(driver.Consumer):
             self._thread.wake()
         notify(self._waiting_for_ack)
 
+    def abandon(self, message: ConsumerMessage) -> None:
+        """The handler gave this batch up: nobody waits for it, nothing of it is committed, whoever owns it next repeats it.
+
+        Only while flow is stopped, since a seek to what is committed precedes every resumption.
+        """
+        if self.flow_active:
+            end_process(Exit.UNEXPECTED, f"a batch of {message.tp} was given up while its partition was not")
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+
     # -- flow: whoever changes what is wanted wakes the fetch
 
     def stop_flow(self) -> None:

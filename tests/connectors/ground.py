@@ -108,6 +108,11 @@ class Bench:
     """Which of the sink's events are delivered one by one as events; others the vendor keeps elsewhere."""
 
 
+def event_id_of(ground, ours):
+    """What the vendor knows an event by whose id is ours."""
+    return ground.bench.key(None, Happening(person("H-1"), ours, "LOY_POINT_ACCRUAL", "", {}))
+
+
 @dataclass
 class Ground:
     """A sink beside its vendor's sandbox."""
