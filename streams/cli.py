@@ -62,7 +62,7 @@ def main() -> None:
 
 def _is_for_people(failure: Exception) -> bool:
     """Whether it is an error that we raise with a message for people, or one of Kafka, a file, a missing extra."""
-    ours = type(failure) is ValueError or type(failure).__module__.startswith("streams.")
+    ours = type(failure) is ValueError or type(failure).__module__.startswith(("streams.", "connectors."))
     return ours or isinstance(failure, KafkaError | OSError) or _is_extra(failure)
 
 
@@ -135,17 +135,32 @@ def worker(bootstrap: Bootstrap = None) -> None:
     """One worker: intake, ledger, clock. Start more of them to go faster; stop them with SIGTERM."""
     from streams.app import run_worker  # noqa: PLC0415
 
+    settings = _settings(bootstrap)
+    _run(_require_topics(settings.kafka_bootstrap))
     logging.getLogger().handlers.clear()
-    run_worker(_settings(bootstrap))
+    run_worker(settings)
 
 
 @app.command()
-def sink(name: str, bootstrap: Bootstrap = None) -> None:
+def sink(name: Annotated[str, typer.Argument(help="Which sink, e.g. infobip.")], bootstrap: Bootstrap = None) -> None:
     """A worker of one sink: tells a vendor of members and events, inside its limits. Settings are LOY_<NAME>_*."""
+    from connectors.registry import SINKS  # noqa: PLC0415
     from streams.app import run_sink  # noqa: PLC0415
 
+    if name not in SINKS:
+        raise ValueError(f"there is no sink {name!r}: say {', '.join(sorted(SINKS))}")
+    settings = _settings(bootstrap)
+    _run(_require_topics(settings.kafka_bootstrap))
     logging.getLogger().handlers.clear()
-    run_sink(_settings(bootstrap), name)
+    run_sink(settings, name)
+
+
+async def _require_topics(bootstrap: str) -> None:
+    """Say in one line what Faust would say in a hundred: no Kafka there, or none of our topics."""
+    from streams.log import open_log  # noqa: PLC0415
+
+    async with open_log(bootstrap) as log:
+        await log.spans(*(topic.name for topic in TOPICS))
 
 
 @app.command()

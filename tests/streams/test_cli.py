@@ -12,6 +12,7 @@ import typer
 from aiokafka.errors import UnknownTopicOrPartitionError
 from rich.console import Console
 
+from connectors.registry import SINKS
 from schemas.topics import TOPICS
 from streams import cli
 from streams.broker import free_port
@@ -55,7 +56,7 @@ def commands(group=None, path=()):
 def test_every_command_explains_itself_and_each_of_its_options(words, command):
     assert command.help, words
     for parameter in command.params:
-        assert getattr(parameter, "help", None) or parameter.name == "name", f"{words}: {parameter.name}"
+        assert getattr(parameter, "help", None), f"{words}: {parameter.name}"
 
 
 def test_help_begins_with_where_to_begin(loy):
@@ -96,6 +97,8 @@ def test_the_catalogue_is_readable_on_a_narrow_terminal(loy, monkeypatch):
         "dead-letters replay --all",
         "state-hash --rebuild",
         "cashiers",
+        "worker",
+        "sink webhook",
     ],
 )
 def test_without_kafka_one_line_says_where_it_was_looked_for_and_what_to_do(loy, words):
@@ -112,6 +115,7 @@ def test_without_kafka_one_line_says_where_it_was_looked_for_and_what_to_do(loy,
     ("words", "said"),
     [
         ("dead-letters replay", "say which: origins, a code, or everything"),
+        ("sink nothing", f"there is no sink 'nothing': say {', '.join(sorted(SINKS))}"),
         ("replay --speed fast", "unknown speed 'fast': say full, live, or a number such as 100x"),
     ],
 )
