@@ -36,6 +36,8 @@ def redeem(turn: Turn, request: AnyRedemption) -> None:
             _cancel(turn, request)
         case _:
             assert_never(request)
+    if turn.answer.status == "accepted":
+        turn.act(epoch(request.at))
 
 
 def _reserve(turn: Turn, request: Reserve) -> None:

@@ -37,7 +37,7 @@ def apply_return(turn: Turn, check: Return | Void, check_id: str) -> None:
         turn.answer.code = Code.MEMBER_OPTED_OUT
         return  # who has left still gives back what a purchase of before has earned
     at = epoch(check.at)
-    turn.account.last_activity = max(at, turn.account.last_activity)
+    turn.act(at)
     if check.of is None:
         return
     taken = () if isinstance(check, Void) else _merged(Taken(x.line, x.quantity, x.amount_minor) for x in check.lines)

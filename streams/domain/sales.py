@@ -131,8 +131,7 @@ def _remember_purchase(turn: Turn, day: int, at: int, lines: tuple[SoldLine, ...
             use_rule(account, given.rule, day, given.points)
     account.first_purchase = min(at, account.first_purchase or at)
     account.last_purchase = max(at, account.last_purchase)
-    account.first_activity = min(at, account.first_activity or at)
-    account.last_activity = max(at, account.last_activity)
+    turn.act(at)
 
 
 def count_day(account: Account, day: int, *, points: int, spend: int, checks: int) -> None:

@@ -83,6 +83,12 @@ class Turn:
         self.answer.status, self.answer.code = "parked", code
         self.say("LOY_CHECK_PARKED", at, check_id=check_id, code=code)
 
+    def act(self, at: int) -> None:
+        """The member did something with the program: bought, brought back, redeemed."""
+        account = self.account
+        account.first_activity = min(at, account.first_activity or at)
+        account.last_activity = max(at, account.last_activity)
+
     @property
     def settled(self) -> bool:
         """Every posting has its fact."""
