@@ -4,6 +4,7 @@ Law: the member first, then the interactions; each row once by its key, however 
 """
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from connectors.crm.mapping import CrmMapping, known
@@ -42,9 +43,20 @@ class Crm:
         return self._adapter.prepare()
 
     def batches(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """Members, then interactions: many CRMs take rows of one table at a time."""
-        for kind in (ProfileChange, Happening):
-            yield from chunks([item for item in items if isinstance(item, kind)], self._adapter.most)
+        """In the order given, each of one kind: many CRMs take rows of one table at a time."""
+        for _, same in groupby(items, type):
+            yield from chunks(list(same), self._adapter.most)
+
+    def requirements(self) -> Sequence[str]:
+        """What must be there before the sink starts: tables, unique keys, columns."""
+        member, told = self._mapping.member, self._mapping.interaction
+        return [
+            f"{member.table}: unique key {member.key}",
+            *(f"{member.table}: {column}" for column in sorted(self._mapping.member_columns())),
+            f"{told.table}: unique key {told.key}",
+            f"{told.table}: {told.member}, binding it to {member.table}",
+            *(f"{told.table}: {column}" for column in sorted(self._mapping.interaction_columns())),
+        ]
 
     def flow(self, batch: Sequence[Item]) -> Flow:
         """Write the members, then the interactions of those that do not wait themselves."""

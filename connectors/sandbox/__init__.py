@@ -7,10 +7,14 @@ from connectors.sandbox.base import Clock, Sandbox, running
 from connectors.sandbox.dataverse import DataverseSandbox
 from connectors.sandbox.infobip import InfobipSandbox
 from connectors.sandbox.ometria import OmetriaSandbox
+from connectors.sandbox.oracle import OracleSandbox
+from connectors.sandbox.salesforce import SalesforceSandbox
 
 SANDBOXES: dict[str, type[Sandbox]] = {
     "dataverse": DataverseSandbox,
     "infobip": InfobipSandbox,
+    "oracle": OracleSandbox,
+    "salesforce": SalesforceSandbox,
     "ometria": OmetriaSandbox,
 }
 """By name: one line each."""

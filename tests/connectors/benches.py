@@ -3,7 +3,7 @@
 from connectors import ometria
 from connectors.crm import interaction_key
 from connectors.infobip import event_id
-from connectors.sandbox import dataverse
+from connectors.sandbox import dataverse, oracle, salesforce
 from tests.connectors.ground import Bench
 
 
@@ -24,6 +24,8 @@ def crm(adapter, **settings):
 
 BENCHES = {
     "dataverse": crm("dataverse", authority="{url}", tenant="tenant", client_id="client", client_secret=dataverse.SECRET),
+    "salesforce": crm("salesforce", client_id="client", client_secret=salesforce.SECRET),
+    "oracle": crm("oracle", username=oracle.USER, password=oracle.PASSWORD),
     "infobip": Bench(
         sink="infobip",
         sandbox="infobip",
