@@ -11,6 +11,8 @@ from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, start_http_server
 
+from streams.settings import SettingsError
+
 log = logging.getLogger(__name__)
 REGISTRY = CollectorRegistry()
 
@@ -72,9 +74,12 @@ def series(counter: Counter, *labels: str) -> Counter:
 
 
 def serve(host: str, port: int, version: str) -> int:
-    """Serve /metrics in a thread of its own. Answers the port taken."""
+    """Serve /metrics in a thread of its own. Answers the port taken. Raises SettingsError when there is none to be had."""
     BUILD.info({"version": version})
-    server, _ = start_http_server(port, addr=host, registry=REGISTRY)
+    try:
+        server, _ = start_http_server(port, addr=host, registry=REGISTRY)
+    except OSError as problem:
+        raise SettingsError(f"LOY_METRICS_PORT: {host}:{port} cannot be had ({problem.strerror}); 0 takes a free one") from None
     return int(server.server_port)
 
 

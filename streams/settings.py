@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from schemas.base import Name
+
 PREFIX = "LOY_"
+GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 
 
 class SettingsError(ValueError):
@@ -19,13 +22,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_bootstrap: Annotated[str, Field(pattern=r"^[^\s,]+:[0-9]+(,[^\s,]+:[0-9]+)*$")] = "127.0.0.1:9092"
     """Brokers as host:port, several separated by commas."""
     partitions: Annotated[int, Field(ge=1, le=1000)] = 12
     """Of every topic keyed by member. Fixed when the topics are created."""
-    group: str = "loy"
+    group: GroupName = "loy"
     """Consumer group of the workers, and prefix of their changelog topics."""
-    instance_id: str | None = None
+    instance_id: GroupName | None = None
     """Static membership (KIP-345): a name of this worker that survives its restart."""
     data: Path = Path(".loystream")
     """Folder for local state. Each worker has one of its own; deleting it is safe."""
@@ -34,11 +37,11 @@ class Settings(BaseModel):
     """A worker silent for so long loses its partitions."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Records of a micro-batch at most."""
-    identity_key: SecretStr = SecretStr("development-only")
+    identity_key: Annotated[SecretStr, Field(min_length=8)] = SecretStr("development-only")
     """Secret of the keyed hash under which identifiers are stored. Changing it forgets every card."""
     region: Annotated[str, Field(pattern="^[A-Z]{2}$")] = "US"
     """Reads phone numbers written without a country code."""
-    program: str = "main"
+    program: Name = "main"
     """The program that receipts without a member are kept under."""
     clock: Literal["wall", "stream", "off"] = "wall"
     """What the clock calls now: the wall, or in replays the latest time seen in the log."""

@@ -122,17 +122,9 @@ class System:
 
     def __init__(self, bootstrap, folder, **settings):
         self.bootstrap = bootstrap
-        self.settings = Settings.load(
-            {},
-            kafka_bootstrap=bootstrap,
-            partitions=PARTITIONS,
-            group=f"e2e-{folder.name}",
-            data=folder,
-            clock="stream",
-            clock_seconds=0.2,
-            session_seconds=6,
-            **settings,
-        )
+        usual = {"partitions": PARTITIONS, "clock": "stream", "clock_seconds": 0.2, "session_seconds": 6}
+        own = {"kafka_bootstrap": bootstrap, "group": f"e2e-{folder.name}", "data": folder}
+        self.settings = Settings.load({}, **usual | own | settings)
         self.workers = []
         self.heard = defaultdict(list)
         self.sent = set()

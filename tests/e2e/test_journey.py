@@ -1,6 +1,9 @@
 """One member's way through everything, over the real broker and a real worker: replies and events as a till and a sink see them."""
 
+from datetime import timedelta
+
 from tests.builders import earning, program
+from tests.e2e.harness import until
 from tests.tills import desk, line, opt_in, request, returned, sale
 
 CARD = "card:ABC123"
@@ -113,3 +116,20 @@ async def test_a_member_goes_the_whole_way(installed):
     ]
     assert [event.sequence for event, _ in system.events("H-1")] == list(range(1, len(told) + 1))
     assert (figures.members, figures.outcomes["repeated"], figures.outcomes["dead letter"]) == (1, 1, 0)
+
+
+async def test_what_falls_due_happens_by_itself(installed):
+    """The wall says that years have passed since the purchase: released, noticed, expired, and a year in the program each year."""
+    rules = program(points={"pending_days": 2, "expiry": {"kind": "after_days", "days": 90}, "notice_days": 14})
+    system = await installed(rules, clock="wall")
+    await system.worker().ready()
+    await system.ask(opt_in("H-1", system.at, CARD))
+    before = sale("s1", [5000], system.at, CARD)
+    await system.ask(before)
+    ends = ["POINT_RELEASED", "POINT_EXPIRING_SOON", "POINT_EXPIRED", "ANNIVERSARY"]
+    await until(lambda: set(ends) <= set(system.types("H-1")), f"all of {ends}")
+    assert [kind for kind in system.types("H-1") if kind in ends[:3]] == ends[:3]
+    (expired,) = (data for event, data in system.events("H-1") if event.type == "LOY_POINT_EXPIRED")
+    assert (expired.points, expired.balance.available, expired.balance.expired) == (50, 0, 50)
+    assert expired.occurred_at.date() == (system.at + timedelta(days=91)).date()
+    await system.prove()

@@ -7,6 +7,7 @@ import pytest
 
 from streams import metrics
 from streams.runtime import Record
+from streams.settings import SettingsError
 
 
 def value(name, **labels):
@@ -71,3 +72,9 @@ def test_everything_is_served_on_a_free_port_with_the_version():
         told = answer.read().decode()
     assert 'loy_build_info{version="1.2.3"} 1.0' in told
     assert "loy_ledger_imbalance 0.0" in told
+
+
+def test_a_port_that_is_taken_is_named():
+    port = metrics.serve("127.0.0.1", 0, "1.2.3")
+    with pytest.raises(SettingsError, match=f"LOY_METRICS_PORT: 127.0.0.1:{port} cannot be had"):
+        metrics.serve("127.0.0.1", port, "1.2.3")
