@@ -4,11 +4,16 @@ import asyncio
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from streams.bench.topics import BenchError
+from streams.system import Worker
 
 _TICK = os.sysconf("SC_CLK_TCK")
+_READY = "Worker ready"
+_READY_SECONDS = 600
+_LOOK_SECONDS = 0.02
 
 
 def cpu_seconds(pid: int) -> float:
@@ -26,6 +31,16 @@ def peak_bytes(pid: int) -> int:
 def folder_bytes(folder: Path) -> int:
     """What the files below a folder take up on disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+async def ready(worker: Worker) -> None:
+    """Back when the worker takes work. Raises WorkerEndedError and BenchError."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while _READY not in worker.log.read_text(errors="replace"):
+        worker.check()
+        if time.monotonic() > deadline:
+            raise BenchError(f"the worker was not ready within {_READY_SECONDS} s; its log is {worker.log}")
+        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def child(module: str, *arguments: str) -> dict[str, float]:

@@ -17,19 +17,16 @@ from schemas.members import Identity
 from schemas.topics import CHECKS, COMMANDS, IDENTITIES, MEMBER_COMMANDS, REDEMPTIONS
 from streams import runtime
 from streams.bench.accounts import Templates
-from streams.bench.processes import cpu_seconds, folder_bytes, peak_bytes
+from streams.bench.processes import cpu_seconds, folder_bytes, peak_bytes, ready
 from streams.bench.topics import BenchError
 from streams.domain.identifiers import identity_key
 from streams.log import open_log
 from streams.runtime.stores import RocksStore
 from streams.settings import Settings
-from streams.system import Worker, start_worker
+from streams.system import start_worker
 from streams.topology import ACCOUNTS
 
 _SOURCES = (CHECKS.name, REDEMPTIONS.name, MEMBER_COMMANDS.name, COMMANDS.name)
-_READY = "Worker ready"
-_READY_SECONDS = 600
-_LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +100,6 @@ async def _start(settings: Settings) -> Start:
     if code:
         raise BenchError(f"the worker ended with code {code}; its log is {worker.log}")
     return replace(took, disk_bytes=folder_bytes(settings.data / "recovering"))
-
-
-async def ready(worker: Worker) -> None:
-    """Back when the worker takes work. Raises WorkerEndedError and BenchError."""
-    deadline = time.monotonic() + _READY_SECONDS
-    while _READY not in worker.log.read_text(errors="replace"):
-        worker.check()
-        if time.monotonic() > deadline:
-            raise BenchError(f"the worker was not ready within {_READY_SECONDS} s; its log is {worker.log}")
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def disk_bytes_each(folder: Path, rows: list[bytes], count: int) -> float:

@@ -16,8 +16,8 @@ from streams.baskets import Arrival
 from streams.bench import load, peer
 from streams.bench.accounts import Sizes, templates
 from streams.bench.latency import Delay, delay
-from streams.bench.processes import child
-from streams.bench.recovery import Recovery, disk_bytes_each, ready, recover
+from streams.bench.processes import child, ready
+from streams.bench.recovery import Recovery, disk_bytes_each, recover
 from streams.bench.show import Result, table
 from streams.bench.throughput import WATCHED, Backlog, Rate, count, lay_ready, work_off
 from streams.bench.topics import BenchError, between, committed, ends, grown, of

@@ -124,5 +124,5 @@ def conditions(result: Result) -> str:
         f"{platform.python_version()}); Apache Kafka {kafka}, one node, {result.settings.partitions} partitions, acks=all; "
         f"aiokafka {version('aiokafka')}; batches of at most {worker.max_batch} records, fetch wait {worker.fetch_wait_ms} ms, "
         f"linger 0 ms, commit every {worker.commit_interval:.0f} s; store {result.settings.store}; {result.members:,} members; "
-        f"program grocer. A tenth of the backlog is handled before measuring begins."
+        f"program grocer."
     )

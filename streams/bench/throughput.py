@@ -1,4 +1,4 @@
-"""Whole path, flat out: a backlog of checks lies ready, one worker starts on it, and nine tenths of it are measured.
+"""Whole path, flat out: a backlog of checks lies ready, and one worker is measured from taking the first to answering the last.
 
 Law: what was measured is then read back and counted: one answer for each check, and its points in one accrual. A check that is
 missing is an error, not a slower result.
@@ -11,14 +11,13 @@ import orjson
 
 from schemas.topics import CHECKS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.baskets import Arrival
-from streams.bench.processes import cpu_seconds, peak_bytes
+from streams.bench.processes import cpu_seconds, peak_bytes, ready
 from streams.bench.topics import BenchError, Ends, between, ends, grown, of, stretch
 from streams.log import Log
 from streams.replay import replay
 from streams.settings import Settings
 from streams.system import Worker
 
-WARM = 0.1  # of a backlog is handled before measuring begins
 WATCHED = tuple(topic.name for topic in (CHECKS, COMMANDS, EVENTS, REPLIES, DEAD_LETTERS))
 
 
@@ -62,45 +61,34 @@ async def lay_ready(log: Log, settings: Settings, load: list[Arrival]) -> Backlo
 
 
 async def work_off(log: Log, worker: Worker, broker_pid: int, backlog: Backlog) -> Rate:
-    """Measure a worker that has just started on the backlog, once a tenth of it is done. Raises BenchError."""
-    replied = of(backlog.before, REPLIES.name)
-    await grown(log, REPLIES.name, replied, int(backlog.count * WARM), worker.check)
-    first = await _look(log, worker.process.pid, broker_pid)
-    await grown(log, REPLIES.name, replied, backlog.count, worker.check)
-    last = await _look(log, worker.process.pid, broker_pid)
-    return _rate(first, last, peak_bytes(worker.process.pid))
+    """Measure a worker that has just been started, from the moment it takes work. Raises BenchError."""
+    await ready(worker)
+    first = _look(worker.process.pid, broker_pid)
+    await grown(log, REPLIES.name, of(backlog.before, REPLIES.name), backlog.count, worker.check)
+    last = _look(worker.process.pid, broker_pid)
+    after = await ends(log, *WATCHED)
+    return Rate(
+        backlog.count,
+        last.at - first.at,
+        last.cpu - first.cpu,
+        last.broker_cpu - first.broker_cpu,
+        peak_bytes(worker.process.pid),
+        ticks=between(backlog.before, of(after, COMMANDS.name)) - backlog.count,
+        events=between(backlog.before, of(after, EVENTS.name)),
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Where everything stands at one moment."""
+    """What was used up to a moment."""
 
     at: float
-    ends: Ends
     cpu: float
     broker_cpu: float
 
 
-async def _look(log: Log, worker_pid: int, broker_pid: int) -> _Look:
-    return _Look(time.perf_counter(), await ends(log, *WATCHED), cpu_seconds(worker_pid), cpu_seconds(broker_pid))
-
-
-def _rate(first: _Look, last: _Look, peak: int) -> Rate:
-    def came(topic: str) -> int:
-        return between(first.ends, of(last.ends, topic))
-
-    checks = came(REPLIES.name)
-    if not checks:
-        raise BenchError("it was over before it could be measured: more checks are needed")
-    return Rate(
-        checks,
-        last.at - first.at,
-        last.cpu - first.cpu,
-        last.broker_cpu - first.broker_cpu,
-        peak,
-        ticks=max(0, came(COMMANDS.name) - checks),
-        events=came(EVENTS.name),
-    )
+def _look(worker_pid: int, broker_pid: int) -> _Look:
+    return _Look(time.perf_counter(), cpu_seconds(worker_pid), cpu_seconds(broker_pid))
 
 
 # ---------------------------------------------------------------- counting
