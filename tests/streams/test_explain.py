@@ -98,11 +98,8 @@ def test_a_check_that_moved_nothing_says_so():
 @pytest.fixture
 async def accrual(history):
     """The first accrual on the log of the living system."""
-    async for record in read_topic(history[0].bootstrap, EVENTS.name):
-        event, _ = parse_event(record.value)
-        if event.type == "LOY_POINT_ACCRUAL":
-            return event
-    raise AssertionError("nobody earned anything")
+    events = [parse_event(record.value)[0] async for record in read_topic(history[0].bootstrap, EVENTS.name)]
+    return next(event for event in events if event.type == "LOY_POINT_ACCRUAL")
 
 
 async def test_a_member_of_the_log_is_told_in_order_and_once(history, accrual):
