@@ -20,7 +20,6 @@ from tests.simulation.naive_rules import Rules, earning_minor, line_points, mont
 DAY = 86_400
 HORIZON = 35 * DAY
 REMEMBERED = 37 * DAY
-FOREVER = 1 << 60
 
 Record = AnyCheck | AnyRedemption | Adjust | Approve | OptIn | OptOut
 
@@ -98,6 +97,10 @@ class NaiveMember:
         self.joined = False
         self.known = False
         """Joined once, whatever came after."""
+        self.joined_at = 0
+        self.bought: list[int] = []
+        self.acts: list[int] = []
+        """When the member bought; when anything was bought, brought back or redeemed."""
         self.told_at = 0
         self.points: list[Point] = []
         self.owed = 0
@@ -111,6 +114,7 @@ class NaiveMember:
         self.suggested: dict[str, Adjust] = {}
         self.spend: dict[int, int] = defaultdict(int)
         self.level = 0
+        self.level_since: date | None = None
         self.level_year = 0
         """The last year in which the level is held without being earned again."""
         self.lots = 0
@@ -165,6 +169,7 @@ class NaiveMember:
             self.told_at = max(self.told_at, seconds(record.at))
         match record:
             case OptIn():
+                self.joined_at = self.joined_at or seconds(record.at)
                 done, self.joined, self.known = not self.joined, True, True
             case Adjust() if self.known:
                 done = self._adjust(record, name)
@@ -179,9 +184,11 @@ class NaiveMember:
                 done = True
                 self._sell(record, name)
             case Return() | Void() if self.known:
+                self.acts.append(seconds(record.at))
                 done = self._bring_back(record, name)
             case Reserve() | Confirm() | Cancel() if self.joined:
                 done = self._redeem(record)
+                self.acts += [seconds(record.at)] if done else []
         return done
 
     # ------------------------------------------------------------ time
@@ -212,6 +219,8 @@ class NaiveMember:
                 level = self._level(self.spend[earned_in])
                 if level >= self.level and level:
                     self.level, self.level_year = min(level, held), earned_in + 1
+            if self.level != held:
+                self.level_since = date(year, 1, 1)
 
     # ------------------------------------------------------------ points
 
@@ -249,6 +258,8 @@ class NaiveMember:
 
     def _sell(self, sale: Sale, name: str) -> None:
         earning = earning_minor(sale, self.rules)
+        self.bought.append(seconds(sale.at))
+        self.acts.append(seconds(sale.at))
         bought = Bought(sale, self.now, line_points(sale, earning, self.rules), earning)
         self.sales[name] = bought
         number = sum(map(sum, bought.points.values()))
@@ -256,7 +267,7 @@ class NaiveMember:
         if number:
             bought.lot = self._new_points(number, seconds(sale.at), sale.at.date())
         self.spend[sale.at.year] += sum(earning.values())
-        self._climb(sale.at.year)
+        self._climb(sale.at.date())
         mine = [one for one in self.waiting if one.check.of == name]
         self.waiting = [one for one in self.waiting if one.check.of != name]
         for one in sorted(mine, key=lambda one: (seconds(one.check.at), record_id(one.check))):
@@ -265,10 +276,11 @@ class NaiveMember:
     def _level(self, spend: int) -> int:
         return max(number for number, (_, least) in enumerate(self.rules.tiers) if spend >= least)
 
-    def _climb(self, year: int) -> None:
+    def _climb(self, day: date) -> None:
+        year = day.year
         level = self._level(self.spend[year])
         if level > self.level:
-            self.level, self.level_year = level, year + 1
+            self.level, self.level_year, self.level_since = level, year + 1, day
         elif level == self.level and level:
             self.level_year = max(self.level_year, year + 1)
 

@@ -27,6 +27,8 @@ class Rules:
     minimum_points: int = 10
     reservation_minutes: int = 30
     adjust_limit: int = 1000
+    rewards: tuple[tuple[str, int], ...] = (("coffee", 25), ("cake", 100), ("dinner", 400))
+    """Name and points, cheapest first."""
     tiers: tuple[tuple[str, int], ...] = (("Member", 0), ("Silver", 20_000), ("Gold", 60_000))
     """Name and yearly spend in minor units, from the lowest. A tier lasts to the end of the year after, then falls to what was
     earned; a return does not take it back."""

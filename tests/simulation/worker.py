@@ -42,7 +42,11 @@ def as_program(rules: Rules) -> Program:
             "exclude": {"categories": [rules.excluded]},
         },
         points={"expiry": {"kind": "end_of_month", "months": rules.expiry_months}, "notice_days": 7, "debt": rules.debt},
-        redemption={"minimum_points": rules.minimum_points, "reservation_minutes": rules.reservation_minutes},
+        redemption={
+            "minimum_points": rules.minimum_points,
+            "reservation_minutes": rules.reservation_minutes,
+            "rewards": [{"id": name, "title": name, "points": points, "value_minor": 1} for name, points in rules.rewards],
+        },
         tiers={
             "levels": levels,
             "landing": "earned",

@@ -177,6 +177,12 @@ class World:
         at = datetime.fromtimestamp(self.clock, UTC).isoformat()
         return body | {"at": at, "member": f"loyalty:{member}"} | parts
 
+    def correct(self, member: str, points: int) -> None:
+        """The desk gives or takes some points."""
+        body = {"type": "adjust", "command_id": self.fresh("adjust"), "points": points, "reason": "why", "actor": "ann"}
+        at = datetime.fromtimestamp(self.clock, UTC).isoformat()
+        self.send(member, parsed(body | {"loyalty_id": member, "at": at}))
+
     def by_hand(self, member: str, at: int) -> Any:
         random = self.random
         common = {"loyalty_id": member, "at": datetime.fromtimestamp(at, UTC).isoformat()}
