@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import httpx
@@ -148,7 +149,11 @@ class Ground:
         return [seen.key for seen in self.sandbox.events() if member in (None, seen.member)]
 
     def key(self, one):
-        return self.bench.key(self.sink(), one)
+        return self.bench.key(self._knows_keys, one)
+
+    @cached_property
+    def _knows_keys(self):
+        return self.sink()
 
     async def ordered(self, **fault):
         """Order a fault over HTTP, as people do."""
