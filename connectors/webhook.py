@@ -100,10 +100,10 @@ class Webhook:
             target = self._mapping.events[item.type]
             data = {"loyalty_id": item.person.loyalty_id, **self._mapping.properties(item)}
             kind = target.name if target else item.type
-            return _id(item.event_id), {"type": kind, "timestamp": item.occurred_at, "data": data}
+            return message_id(item.event_id), {"type": kind, "timestamp": item.occurred_at, "data": data}
         kind = "loyalty.member.erased" if item.erased else "loyalty.profile"
         known: Mapping[str, Any] = {"loyalty_id": item.person.loyalty_id} if item.erased else self.expected(item)
-        return _id(f"{kind}/{item.person.loyalty_id}/{item.person.version}"), {"type": kind, "data": known}
+        return message_id(f"{kind}/{item.person.loyalty_id}/{item.person.version}"), {"type": kind, "data": known}
 
     def read(self, loyalty_ids: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
         """An endpoint cannot be asked what it holds: nobody is known there."""
@@ -115,7 +115,8 @@ class Webhook:
         return self._mapping.profile(item.person) if isinstance(item, ProfileChange) else {}
 
 
-def _id(source: str) -> str:
+def message_id(source: str) -> str:
+    """`webhook-id` of what our own id names: the same for every repeat."""
     return "msg_" + hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
 
 
@@ -131,12 +132,13 @@ def signature(keys: Sequence[bytes], name: str, seconds: int, body: bytes) -> di
 
 
 def _read(reply: Reply) -> Outcome:
-    """2xx is done; 410 asks us to stop; any other 4xx is about this item."""
+    """2xx is done, but for a gateway's web page; 410 asks us to stop; any other 4xx is about this item."""
     if isinstance(reply, Answer) and reply.status == GONE:
         return Halt("410: the endpoint asks not to be called any more")
     outcome = classify(reply)
     if outcome is None:
-        return Delivered()
+        is_page = isinstance(reply, Answer) and reply.headers.get("content-type", "").startswith("text/html")
+        return Again("a web page answered") if is_page else Delivered()
     if isinstance(outcome, Again | Halt):
         return outcome
     return Rejected(str(reply.status) if isinstance(reply, Answer) else "lost", getattr(outcome, "words", ""))

@@ -9,6 +9,7 @@ from connectors.sandbox.infobip import InfobipSandbox
 from connectors.sandbox.ometria import OmetriaSandbox
 from connectors.sandbox.oracle import OracleSandbox
 from connectors.sandbox.salesforce import SalesforceSandbox
+from connectors.sandbox.webhook import WebhookSandbox
 
 SANDBOXES: dict[str, type[Sandbox]] = {
     "dataverse": DataverseSandbox,
@@ -16,6 +17,7 @@ SANDBOXES: dict[str, type[Sandbox]] = {
     "oracle": OracleSandbox,
     "salesforce": SalesforceSandbox,
     "ometria": OmetriaSandbox,
+    "webhook": WebhookSandbox,
 }
 """By name: one line each."""
 

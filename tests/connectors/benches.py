@@ -3,7 +3,8 @@
 from connectors import ometria
 from connectors.crm import interaction_key
 from connectors.infobip import event_id
-from connectors.sandbox import dataverse, oracle, salesforce
+from connectors.sandbox import dataverse, oracle, salesforce, webhook
+from connectors.webhook import message_id
 from tests.connectors.ground import Bench
 
 
@@ -44,5 +45,16 @@ BENCHES = {
             "LOY_OMETRIA_MEMBER_SEGMENT": "8402",
         },
         key=lambda _, happening: ometria.event_id(happening.event_id),
+    ),
+    "webhook": Bench(
+        sink="webhook",
+        sandbox="webhook",
+        environment=lambda url: {
+            "LOY_WEBHOOK_BASE_URL": f"{url}/hook",
+            "LOY_WEBHOOK_SECRETS": webhook.SECRET,
+            "LOY_WEBHOOK_RPS": "1000",
+        },
+        key=lambda _, happening: message_id(happening.event_id),
+        readable=False,
     ),
 }
