@@ -5,23 +5,30 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
+from connectors.sandbox import sandbox_settings
 from schemas.program import Program
 from streams.app import changelogs
-from streams.broker import Broker, free_port
+from streams.broker import HOST, Broker, free_port
 from streams.publishing import publish
 from streams.settings import PREFIX, Settings
 from streams.topic_admin import TopicError, apply_topics
 
 STOP_SECONDS = 30
+VENDORS = {"infobip": "infobip", "ometria": "ometria", "crm": "dataverse"}
+"""By sink: the sandbox it talks to on one machine."""
+WORDS_MAX = 12  # lines of a log
+_DATED = re.compile(r"\d{4}-\d\d-\d\d ")
 
 
 class WorkerEndedError(RuntimeError):
@@ -30,19 +37,21 @@ class WorkerEndedError(RuntimeError):
 
 @dataclass
 class Worker:
-    """A worker process."""
+    """A process of ours: a worker, a sink, a sandbox."""
 
     process: subprocess.Popen[bytes]
     log: Path
     metrics_port: int
     _out: BinaryIO = field(repr=False)
+    page: str = ""
+    """Where a sink's vendor shows what arrived."""
 
     def check(self) -> None:
         """Raises WorkerEndedError when it runs no more."""
         code = self.process.poll()
         if code is not None:
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-            raise WorkerEndedError(f"The worker ended with code {code}. Its log, {self.log}, ends with:\n{tail}")
+            words = "\n".join(_last_words(self.log.read_text(errors="replace").splitlines()))
+            raise WorkerEndedError(f"{self.log.stem} ended with code {code}. In its log, {self.log}:\n{words}")
 
     def stop(self) -> int:
         """Stop it in order. Answers its exit code."""
@@ -57,16 +66,43 @@ class Worker:
         return code
 
 
+def _last_words(lines: list[str]) -> list[str]:
+    """Why it ended: the last critical message, with the end of its traceback. Without one, how the log ends."""
+    said = next((number for number in reversed(range(len(lines))) if " CRITICAL " in lines[number]), None)
+    if said is None:
+        return lines[-WORDS_MAX:]
+    trace = list(takewhile(lambda line: not _DATED.match(line), lines[said + 1 :]))
+    return [lines[said], *trace[-WORDS_MAX:]]
+
+
 def start_worker(settings: Settings, name: str) -> Worker:
     """A `loy worker` of its own, with a data folder and a metrics port of its own."""
+    return _start(settings, name, "worker")
+
+
+def start_sinks(settings: Settings) -> list[Worker]:
+    """Each vendor's sandbox, and the sink that tells it: history is not too old there, since they follow the data's clock."""
+    started = []
+    for sink, sandbox in VENDORS.items():
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        started.append(_start(settings, f"sandbox-{sandbox}", "sandbox", sandbox, "--port", str(port), "--clock", "data"))
+        started.append(_start(settings, f"sink-{sink}", "sink", sink, environment=sandbox_settings(sandbox, url), page=url))
+    return started
+
+
+def _start(settings: Settings, name: str, *command: str, environment: Mapping[str, str] | None = None, page: str = "") -> Worker:
     settings.data.mkdir(parents=True, exist_ok=True)
     log, port = settings.data / f"{name}.log", free_port()
     own = settings.model_copy(update={"data": settings.data / name, "metrics_port": port})
     out = log.open("wb")
     process = subprocess.Popen(  # our own module
-        [sys.executable, "-m", "streams", "worker"], env=os.environ | _environment(own), stdout=out, stderr=out
+        [sys.executable, "-m", "streams", *command],
+        env=os.environ | _environment(own) | dict(environment or {}),
+        stdout=out,
+        stderr=out,
     )
-    return Worker(process, log, port, out)
+    return Worker(process, log, port, out, page)
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -82,10 +118,10 @@ async def stop_workers(workers: Sequence[Worker]) -> None:
 
 @asynccontextmanager
 async def broker(data: Path, port: int | None = None) -> AsyncIterator[str]:
-    """A real Kafka on this machine, or the cluster that LOY_KAFKA_BOOTSTRAP names. Yields where it answers."""
-    elsewhere = os.environ.get(PREFIX + "KAFKA_BOOTSTRAP")
-    if elsewhere:
-        yield elsewhere
+    """A real Kafka on this machine, or the cluster that LOY_KAFKA_BOOTSTRAP names elsewhere. Yields where it answers."""
+    named = os.environ.get(PREFIX + "KAFKA_BOOTSTRAP")
+    if named and named != f"{HOST}:{port}":  # our own address is exported by whoever reached us last time
+        yield named
         return
     # Started from this thread, which outlives it: Java ends with the thread that started it.
     running = Broker.start(data, port)

@@ -41,8 +41,9 @@ def _announce(console: Console, settings: Settings, processes: list[system.Worke
     said = [f"Kafka      {settings.kafka_bootstrap}"]
     said += [f"Worker     http://127.0.0.1:{worker.metrics_port}/metrics, log {worker.log}" for worker in processes]
     speed = "100x" if settings.clock == "stream" else "live"
+    if settings.kafka_bootstrap != Settings.model_fields["kafka_bootstrap"].default:
+        said.append(f"Reach it   export LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}")
     said += [
-        f"Reach it   export LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}",
         f"Feed it    loy seed && loy replay --speed {speed}",
         "Prove it   loy verify",
         f"Stop it    Ctrl-C; data stays in {settings.data}",

@@ -34,7 +34,7 @@ def test_up_ends_with_a_worker_that_ends_by_itself(tmp_path):
         os.kill(worker, signal.SIGKILL)
         assert running.process.wait(60) == 1
         until(lambda: not any(map(alive, children)), lambda: f"{children} end")
-    assert f"loy: The worker ended with code -9. Its log, {log}, ends with:" in running.said()
+    assert f"loy: The worker ended with code -9. In its log, {log}:" in running.said()
     assert "Traceback" not in running.said()
 
 
@@ -74,9 +74,25 @@ def worker_of(tmp_path):
 def test_a_worker_that_ended_tells_its_code_and_the_end_of_its_log(worker_of):
     worker = worker_of("import sys; print('\\n'.join(map(str, range(30)))); sys.exit(70)")
     worker.process.wait(30)
-    with pytest.raises(WorkerEndedError, match=r"ended with code 70. Its log, .*worker.log, ends with:\n15\n") as ended:
+    with pytest.raises(WorkerEndedError, match=r"ended with code 70. In its log, .*worker.log:\n18\n") as ended:
         worker.check()
     assert str(ended.value).endswith("\n29")
+
+
+CRASHED = """2026-11-22 01:14:27,312 INFO faust: ready
+2026-11-22 01:14:27,314 CRITICAL streams.runtime.fatal: a part of the worker crashed (exit 70)
+Traceback (most recent call last):
+IO error: lock
+2026-11-22 01:14:27,395 INFO faust: Worker ready
+"""
+
+
+def test_a_worker_that_crashed_tells_why(worker_of):
+    worker = worker_of(f"import sys; print({CRASHED!r}); sys.exit(70)")
+    worker.process.wait(30)
+    with pytest.raises(WorkerEndedError) as ended:
+        worker.check()
+    assert str(ended.value).splitlines()[1:] == CRASHED.splitlines()[1:4]
 
 
 def test_a_worker_that_does_not_stop_is_killed(worker_of, monkeypatch):
@@ -95,11 +111,11 @@ def test_a_worker_gets_all_settings_with_a_folder_and_a_port_of_its_own(tmp_path
         return SimpleNamespace()
 
     monkeypatch.setattr(system.subprocess, "Popen", popen)
-    settings = Settings.load({}, data=tmp_path, identity_key="secret", clock="stream")
+    settings = Settings.load({}, data=tmp_path, identity_key="a longer secret", clock="stream")
     worker = system.start_worker(settings, "w")
     worker._out.close()
     again = Settings.load(seen)
-    assert again.identity_key.get_secret_value() == "secret"
+    assert again.identity_key.get_secret_value() == "a longer secret"
     assert again == settings.model_copy(update={"data": tmp_path / "w", "metrics_port": worker.metrics_port})
 
 
@@ -108,6 +124,26 @@ async def test_a_kafka_of_ones_own_is_used_and_left_alone(tmp_path, monkeypatch)
     async with system.broker(tmp_path / "kafka") as bootstrap:
         assert bootstrap == "kafka.example:9092"
     assert not (tmp_path / "kafka").exists()
+
+
+async def test_the_address_of_the_last_time_is_no_kafka_elsewhere(tmp_path, monkeypatch):
+    """Who exported what `loy up` said, stopped it and starts it again, gets it started."""
+    started = []
+
+    class Fake:
+        bootstrap = "127.0.0.1:19092"
+
+        def __init__(self, *given):
+            started.append(given)
+
+        def stop(self):
+            started.clear()
+
+    monkeypatch.setattr(system.Broker, "start", Fake)
+    monkeypatch.setenv("LOY_KAFKA_BOOTSTRAP", Fake.bootstrap)
+    async with system.broker(tmp_path, 19092) as bootstrap:
+        assert (bootstrap, started) == (Fake.bootstrap, [(tmp_path, 19092)])
+    assert not started
 
 
 async def test_installing_on_topics_of_another_size_is_refused(history):
