@@ -284,13 +284,17 @@ class CloseToTierUpgrade(_Data):
 
 
 class TierDowngradeWarning(_Data):
-    """Which tier would follow and when."""
+    """Which tier would follow and when, and what is needed to stay."""
 
     tier: str
     """The tier held."""
     lower_tier: str
     """The tier that would follow."""
     due: Instant
+    missing: Annotated[int, Field(ge=1)] | None = None
+    """How much is missing to keep the tier, in the metric."""
+    metric: Literal["points", "spend", "visits"] | None = None
+    """Points, spend in minor units, or visits in days."""
 
 
 class Anniversary(_Data):

@@ -263,14 +263,31 @@ def warning_due(turn: Turn) -> int:
 
 
 def warn(turn: Turn, at: int) -> None:
-    """LOY_TIER_DOWNGRADE_WARNING, unless the tier is safe already."""
+    """LOY_TIER_DOWNGRADE_WARNING with what is needed to stay, unless the tier is safe already."""
     account, tier, names = turn.account, turn.account.tier, turn.plan.levels
     account.tier = replace(tier, warned=True)
     due = review_due(turn)
     earned = _at_review(turn, due).level
     if earned < tier.level:
         lower = max(earned, tier.level - 1) if turn.plan.program.tiers.landing == "one_down" else earned
-        turn.say("LOY_TIER_DOWNGRADE_WARNING", at, tier=names[tier.level].name, lower_tier=names[lower].name, due=due)
+        gap = missing(turn.plan, tier.level - 1, sums(account, turn.plan, _deciding(turn, due)))
+        turn.say(
+            "LOY_TIER_DOWNGRADE_WARNING",
+            at,
+            tier=names[tier.level].name,
+            lower_tier=names[lower].name,
+            due=due,
+            missing=gap.missing if gap and gap.missing else None,
+            metric=gap.metric if gap and gap.missing else None,
+        )
+
+
+def _deciding(turn: Turn, due: int) -> Span:
+    """The window whose purchases decide at the review: the one that is over then, or the new one where that ends the tier."""
+    account, plan = turn.account, turn.plan
+    periods = not isinstance(plan.program.tiers.window, RollingWindow)
+    new = periods and plan.program.tiers.valid == "end_of_period"
+    return span_of(account, plan, local_day(plan.zone, due if new else account.tier.until - 1))
 
 
 def anniversary_due(turn: Turn) -> int:

@@ -439,6 +439,29 @@ def test_C06_the_warning_comes_once_and_says_what_would_follow():
     assert member.tick(moment("2027-12-03")).types == []
 
 
+@pytest.mark.parametrize(
+    ("policy", "warned", "missing"),
+    [
+        ({}, "2027-12-02", 180),
+        ({"window": QUARTER}, "2026-09-01", 300),
+        ({"window": ROLLING, "warning_days": 10}, "2026-07-10", 180),
+        ({"valid": "end_of_period"}, "2026-12-02", 300),
+    ],
+)
+def test_C06_the_warning_says_what_is_needed_to_stay(policy: dict[str, Any], warned: str, missing: int):
+    member = joined(ladder(**{"warning_days": 30} | policy), anniversaries=False)
+    buys(member, "2026-06-15", 300)
+    if "valid" not in policy:
+        buys(member, "2027-03-01" if not policy else "2026-06-20", 120)
+    member.tick(moment(warned))
+    (warning,) = told(member, "TIER_DOWNGRADE_WARNING")
+    assert (warning.missing, warning.metric) == (missing, "points")
+    enough = buys(member, warned, missing)
+    member.tick(warning.due)
+    assert enough.reply.tier == "Platinum"  # type: ignore[union-attr]
+    assert (member.account.tier.level == 3) == ("valid" not in policy)
+
+
 def test_C06_who_is_safe_is_not_warned_and_nobody_before_the_tier_was_held():
     safe = joined(ladder(warning_days=30))
     buys(safe, "2026-06-15", 100)
