@@ -5,6 +5,7 @@ import logging
 import re
 import signal
 from collections.abc import Coroutine
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -36,6 +37,14 @@ letters_app = typer.Typer(no_args_is_help=True, help="Records that could not be 
 app.add_typer(topics_app, name="topics")
 app.add_typer(program_app, name="program")
 app.add_typer(letters_app, name="dead-letters")
+
+
+class Clock(StrEnum):
+    """What a sandbox calls now."""
+
+    wall = "wall"
+    data = "data"
+
 
 Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Kafka as host:port [LOY_KAFKA_BOOTSTRAP].")]
 ProgramFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A .yaml or .json file.")]
@@ -105,7 +114,7 @@ async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
 
 
 @app.command()
-def demo(weeks: Annotated[int, typer.Option(min=1, max=53, help="How many weeks of baskets.")] = 8) -> None:
+def demo(weeks: Annotated[int, typer.Option(min=1, max=53, help="How many weeks of baskets.")] = 4) -> None:
     """Show it working: real Kafka, one worker, weeks of baskets, the result and the proof. Ends by itself."""
     from streams.demo import demo as show  # noqa: PLC0415
 
@@ -117,6 +126,7 @@ def demo(weeks: Annotated[int, typer.Option(min=1, max=53, help="How many weeks 
 def up(
     port: Annotated[int, typer.Option(help="Where Kafka answers.")] = 9092,
     workers: Annotated[int, typer.Option(min=1, max=16, help="How many workers.")] = 1,
+    sinks: Annotated[bool, typer.Option(help="Infobip, Ometria and CRM against sandboxes on this machine.")] = True,
     program: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="The program to publish; the grocer's when none is named.")
     ] = None,
@@ -127,7 +137,7 @@ def up(
     """The whole system on this machine, until Ctrl-C. Data stays in LOY_DATA (.loystream)."""
     from streams.up import up as run  # noqa: PLC0415
 
-    _run(run(console, _settings(clock=clock), port=port, workers=workers, program=program))
+    _run(run(console, _settings(clock=clock), port=port, workers=workers, sinks=sinks, program=program))
 
 
 @app.command()
@@ -153,6 +163,22 @@ def sink(name: Annotated[str, typer.Argument(help="Which sink, e.g. infobip.")],
     _run(_require_topics(settings.kafka_bootstrap))
     logging.getLogger().handlers.clear()
     run_sink(settings, name)
+
+
+@app.command()
+def sandbox(
+    name: Annotated[str, typer.Argument(help="Which vendor: infobip, ometria, dataverse, salesforce, oracle, webhook.")],
+    port: Annotated[int, typer.Option(help="Where it answers, on loopback.")] = 8080,
+    clock: Annotated[
+        Clock, typer.Option(help="data: now is the newest time any record named, for replays of history.")
+    ] = Clock.wall,
+) -> None:
+    """A vendor's API on this machine, strict as the vendor, until Ctrl-C. Its page shows what arrived."""
+    from connectors import sandbox as vendors  # noqa: PLC0415
+
+    if name not in vendors.SANDBOXES:
+        raise ValueError(f"there is no sandbox {name!r}: say {', '.join(sorted(vendors.SANDBOXES))}")
+    _run(vendors.serve(name, port, clock.value, lambda url: console.print(f"{name} answers at {url}", highlight=False)))
 
 
 async def _require_topics(bootstrap: str) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.rule import Rule
 
-from streams import report, system
+from streams import report, system, vendors
 from streams.baskets import enrolments, identifiers, weeks
 from streams.feeding import journey
 from streams.program_files import SHIPPED, load_program
@@ -43,9 +43,14 @@ async def _show(console: Console, settings: Settings, last_week: int) -> Finding
     console.print(Rule("Loystream: a check becomes points, on the log"))
     console.print(f"Apache Kafka answers at {settings.kafka_bootstrap}; program {PROGRAM.name}; one worker.")
     await system.install(settings, load_program(PROGRAM), keep_history=True)
-    async with report.listening(settings.kafka_bootstrap) as tally, worker(settings) as running:
-        await feed(console, settings, tally, running, last_week)
+    async with vendors.beside(settings) as sinks:
+        async with report.listening(settings.kafka_bootstrap) as tally, worker(settings) as running:
+            await feed(console, settings, tally, running, last_week)
+        console.print("Waiting for Infobip, Ometria and the CRM (sandboxes, inside the vendors' limits) ...")
+        await vendors.drained(settings)
+        found = await vendors.arrived(sinks)
     console.print(report.render(tally, f"Weeks 1 to {last_week} of the Complete Journey baskets (simulated by their source)"))
+    console.print(found)
     console.print("Proving it from the topics alone (`loy verify`) ...")
     findings = await verify(settings.kafka_bootstrap)
     console.print(findings.render())

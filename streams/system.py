@@ -96,7 +96,7 @@ def _start(settings: Settings, name: str, *command: str, environment: Mapping[st
     log, port = settings.data / f"{name}.log", free_port()
     own = settings.model_copy(update={"data": settings.data / name, "metrics_port": port})
     out = log.open("wb")
-    process = subprocess.Popen(  # our own module
+    process = subprocess.Popen(  # noqa: S603  # our own module
         [sys.executable, "-m", "streams", *command],
         env=os.environ | _environment(own) | dict(environment or {}),
         stdout=out,

@@ -11,7 +11,7 @@ from streams.program_files import SHIPPED, load_program
 from streams.settings import Settings
 
 
-async def up(console: Console, settings: Settings, *, port: int, workers: int, program: Path | None) -> None:
+async def up(console: Console, settings: Settings, *, port: int, workers: int, sinks: bool, program: Path | None) -> None:
     """Broker, topics, program and workers, until this task is cancelled: that is how it ends, and no error.
 
     Raises WorkerEndedError when a worker ends by itself.
@@ -23,6 +23,8 @@ async def up(console: Console, settings: Settings, *, port: int, workers: int, p
             stack.push_async_callback(system.stop_workers, processes)
             for number in range(1, workers + 1):
                 processes.append(system.start_worker(running, f"worker-{number}"))  # noqa: PERF401  # each is stopped, come what may
+            if sinks:
+                processes.extend(system.start_sinks(running))
             _announce(console, running, processes)
             await _watch(console, processes)
     except asyncio.CancelledError:
@@ -39,7 +41,7 @@ async def _started(stack: AsyncExitStack, settings: Settings, port: int, program
 
 def _announce(console: Console, settings: Settings, processes: list[system.Worker]) -> None:
     said = [f"Kafka      {settings.kafka_bootstrap}"]
-    said += [f"Worker     http://127.0.0.1:{worker.metrics_port}/metrics, log {worker.log}" for worker in processes]
+    said += [_about(process) for process in processes if "sandbox" not in process.log.stem]
     speed = "100x" if settings.clock == "stream" else "live"
     if settings.kafka_bootstrap != Settings.model_fields["kafka_bootstrap"].default:
         said.append(f"Reach it   export LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}")
@@ -49,6 +51,11 @@ def _announce(console: Console, settings: Settings, processes: list[system.Worke
         f"Stop it    Ctrl-C; data stays in {settings.data}",
     ]
     console.print("\n".join(said), highlight=False, markup=False, soft_wrap=True)
+
+
+def _about(process: system.Worker) -> str:
+    page = f", what arrived: {process.page}" if process.page else ""
+    return f"{process.log.stem:<13} http://127.0.0.1:{process.metrics_port}/metrics, log {process.log}{page}"
 
 
 async def _watch(console: Console, processes: list[system.Worker]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from connectors.sandbox import dataverse, oracle, salesforce, webhook
 from connectors.sandbox.base import Clock, Sandbox, running
 from connectors.sandbox.dataverse import DataverseSandbox
 from connectors.sandbox.infobip import InfobipSandbox
@@ -22,6 +23,38 @@ SANDBOXES: dict[str, type[Sandbox]] = {
 """By name: one line each."""
 
 
+def sandbox_settings(name: str, url: str) -> dict[str, str]:
+    """The variables under which a sink talks to the sandbox of that name at `url`. Raises KeyError."""
+    return {variable: value.format(url=url) for variable, value in _SETTINGS[name].items()}
+
+
+_SETTINGS: dict[str, dict[str, str]] = {
+    "infobip": {"LOY_INFOBIP_BASE_URL": "{url}", "LOY_INFOBIP_API_KEY": "key", "LOY_INFOBIP_EVENT_MAX_AGE_DAYS": "0"},
+    "ometria": {"LOY_OMETRIA_BASE_URL": "{url}", "LOY_OMETRIA_API_KEY": "key", "LOY_OMETRIA_RPS": "8"},
+    "webhook": {"LOY_WEBHOOK_BASE_URL": "{url}/hook", "LOY_WEBHOOK_SECRETS": webhook.SECRET},
+    "dataverse": {
+        "LOY_CRM_ADAPTER": "dataverse",
+        "LOY_CRM_BASE_URL": "{url}",
+        "LOY_CRM_AUTHORITY": "{url}",
+        "LOY_CRM_TENANT": "tenant",
+        "LOY_CRM_CLIENT_ID": "client",
+        "LOY_CRM_CLIENT_SECRET": dataverse.SECRET,
+    },
+    "salesforce": {
+        "LOY_CRM_ADAPTER": "salesforce",
+        "LOY_CRM_BASE_URL": "{url}",
+        "LOY_CRM_CLIENT_ID": "client",
+        "LOY_CRM_CLIENT_SECRET": salesforce.SECRET,
+    },
+    "oracle": {
+        "LOY_CRM_ADAPTER": "oracle",
+        "LOY_CRM_BASE_URL": "{url}",
+        "LOY_CRM_USERNAME": oracle.USER,
+        "LOY_CRM_PASSWORD": oracle.PASSWORD,
+    },
+}
+
+
 def build(name: str, clock: Clock = "wall") -> Sandbox:
     """The sandbox of that name. Raises KeyError."""
     return SANDBOXES[name](clock)
@@ -34,4 +67,4 @@ async def serve(name: str, port: int = 0, clock: Clock = "wall", ready: Callable
         await asyncio.Event().wait()
 
 
-__all__ = ["SANDBOXES", "Clock", "Sandbox", "build", "running", "serve"]
+__all__ = ["SANDBOXES", "Clock", "Sandbox", "build", "running", "sandbox_settings", "serve"]

@@ -39,8 +39,8 @@ def identifiers(program: str = "main") -> int:
 
 
 def _opt_in(household: int, card: str, phone: str | None, program: str) -> OptIn:
-    email = f"h{household}@example.com" if pick(household, "email", 10) < 4 else None
-    known = [card, phone, f"email:{email}" if email else None]
+    email = f"h{household}@example.com"
+    known = [card, phone, f"email:{email}" if pick(household, "email", 10) < 4 else None]
     contact = Contact(
         first_name=_one_of(_FIRST, household),
         last_name=_one_of(_LAST, household),
