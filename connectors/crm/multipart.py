@@ -5,6 +5,7 @@ Law: every line ends in CRLF, the last one too. Answers are read leniently.
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from connectors.sink import Answer, Call
 
@@ -32,13 +33,14 @@ def _part(call: Call) -> bytes:
 
 
 def answers(reply: Answer) -> list[Answer] | None:
-    """The answers in a multipart body, in their order; None when there is no such body."""
+    """The answers in a multipart body, in their order, as far as it goes; None when there is no such body."""
     found = _BOUNDARY.search(reply.headers.get("content-type", ""))
     if found is None:
         return None
     parts = re.split(rb"(?:\A|\r?\n)--" + re.escape(found.group(1).encode()), reply.body)[1:]
     read = [_answer(part) for part in parts if not part.startswith(b"--")]
-    return [part for part in read if part is not None] if all(read) else None
+    whole = [part for part in takewhile(lambda part: part is not None, read) if part is not None]
+    return whole if whole or not read else None
 
 
 def _answer(part: bytes) -> Answer | None:
