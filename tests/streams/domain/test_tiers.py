@@ -554,6 +554,32 @@ def test_A08_a_late_purchase_of_a_year_that_is_over_lifts_and_lands_as_if_it_had
     assert changes(member) == [("2026-12-30", "Platinum"), ("2027-01-01", "Gold")]
 
 
+def test_A08_a_late_purchase_of_a_year_that_is_over_says_nothing_new_of_a_tier_held_then():
+    member = joined(ladder(valid="end_of_period", landing="one_down"), anniversaries=False)
+    buys(member, "2026-12-20", 300)
+    member.tick(moment("2027-01-02"))
+    late = member.until("2027-01-05").sale(30_000, at=moment("2026-12-30"))
+    assert late.types == ["POINT_ACCRUAL"]
+    assert changes(member) == [("2026-12-20", "Platinum"), ("2027-01-01", "Gold")]
+
+
+def test_A08_a_late_purchase_counts_now_though_a_higher_tier_was_held_then():
+    member = joined(ladder(landing="earned"))
+    member.set_tier("Gold", moment("2026-02-20"))
+    member.tick(moment("2026-02-25"))
+    late = member.sale(10_000, at=moment("2026-02-15"))
+    assert late.data("TIER_UPGRADE").tier == "Silver"
+
+
+def test_A08_a_late_rise_is_held_from_its_own_time_on():
+    double = earning(rule("multiplier", percent=200, where={"tiers": ["Gold", "Platinum"]}))
+    member = joined(ladder(), earning=double)
+    buys(member, "2026-02-10", 100)
+    member.until("2026-02-20").sale(20_000, at=moment("2026-02-05"))
+    assert member.sale(1000, at=moment("2026-02-04")).reply.earned == 10  # type: ignore[union-attr]
+    assert member.sale(1000, at=moment("2026-02-12")).reply.earned == 20  # type: ignore[union-attr]
+
+
 def test_A08_a_rolling_window_sees_a_late_purchase_from_every_later_one():
     member = joined(ladder(window=ROLLING))
     buys(member, "2026-02-10", 60)
