@@ -229,7 +229,7 @@ class Records:
                 formed = formed[:TEXT_MAX]
                 notes.append("cut")
             found[name] = formed
-        return found
+        return {name: value for name, value in found.items() if value is not None}
 
     def _time(self, happening: Happening) -> str:
         """When it happened; a little later where events of one moment are spread, always the same for a member."""
