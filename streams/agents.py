@@ -36,6 +36,8 @@ from streams.domain.receipts import second_half
 from streams.reference import Directory
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
 
+_LETTER_BYTES_MAX = DEAD_LETTERS.bytes_max - 100_000
+_PIECE_BYTES = 1_000_000
 Inbound = AnyCheck | AnyRedemption | AnyMemberCommand
 Door = Callable[[Any, Arrived], Taken]
 
@@ -73,8 +75,9 @@ class IntakeAgent:
 
     async def _serve_tills(self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox) -> None:
         if any(self._is_stranger(value) for _, value in parsed):
-            async with self._registering:  # perhaps registered at this very moment,
-                await self._directory.identities.catch_up()  # or by another worker
+            async with self._registering:
+                pass  # perhaps registered at this very moment,
+            await self._directory.identities.catch_up()  # or by another worker
         door = self._tills.check if batch.topic == CHECKS.name else self._tills.redemption
         for record, value in parsed:
             self._take(batch, record, value, door, outbox)
@@ -272,7 +275,8 @@ def _origin(batch: Batch, record: Record) -> str:
 
 
 def _passed_on(record: Record) -> tuple[tuple[str, bytes], ...]:
-    return tuple((name, value) for name, value in record.headers if name == metrics.SENT_AT)
+    """When the till sent it; no other header, and nothing else under that name."""
+    return tuple((name, value) for name, value in record.headers if metrics.tells_time(name, value))
 
 
 def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str, record: Record) -> None:
@@ -282,10 +286,11 @@ def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str,
 
 def _bury(outbox: Outbox, batch: Batch, record: Record, problem: BadRecord) -> None:
     """Keep a record that cannot be taken: its own bytes, with reason and origin in headers."""
+    key, value, left_out = _kept(record)
     letter = DeadLetter.model_validate(
         {
             "code": problem.code,
-            "reason": problem.reason[:2000],
+            "reason": problem.reason[:1900] + left_out,
             "origin": _origin(batch, record),
             "stage": batch.topic,
             "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.timestamp_ms / 1000)),
@@ -293,12 +298,14 @@ def _bury(outbox: Outbox, batch: Batch, record: Record, problem: BadRecord) -> N
         strict=False,
     )
     headers = (*letter.headers(), *_passed_on(record))
-    outbox.add(
-        DEAD_LETTERS.name,
-        record.key,
-        record.value,
-        timestamp_ms=record.timestamp_ms,
-        headers=headers,
-        bytes_max=DEAD_LETTERS.bytes_max - 100_000,
-    )
+    outbox.add(DEAD_LETTERS.name, key, value, timestamp_ms=record.timestamp_ms, headers=headers, bytes_max=_LETTER_BYTES_MAX)
     metrics.DEAD_LETTERS.labels(batch.topic, problem.code).inc()
+
+
+def _kept(record: Record) -> tuple[bytes | None, bytes | None, str]:
+    """Key, value, and what the reason says when not all of them fits: a record that came compressed may be of any size."""
+    size = len(record.key or b"") + len(record.value or b"")
+    if size <= _LETTER_BYTES_MAX:
+        return record.key, record.value, ""
+    key, value = record.key and record.key[:_PIECE_BYTES], record.value and record.value[:_PIECE_BYTES]
+    return key, value, f"; of {size} bytes are kept the first {_PIECE_BYTES} of key and value, the whole is at its origin"

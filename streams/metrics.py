@@ -113,9 +113,14 @@ class Stopwatch:
 def _sent_ms(record: Timed) -> int:
     """When the till sent it, if it says so: in a replay the Kafka time is years ago."""
     for name, value in record.headers:
-        if name == SENT_AT and (value or b"").isdigit() and len(value) < 16:  # whatever a till may put there
+        if tells_time(name, value):
             return int(value)
     return record.timestamp_ms
+
+
+def tells_time(name: str, value: bytes | None) -> bool:
+    """Whether a header is the till's own time. Whatever else a till puts there is passed over."""
+    return name == SENT_AT and value is not None and value.isdigit() and len(value) < 16
 
 
 def note_lag(lags: dict[tuple[str, int], int]) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from schemas.topics import CHECKS, MEMBER_COMMANDS, REDEMPTIONS
 from tests.builders import program
@@ -135,5 +136,30 @@ async def test_a_record_without_a_kafka_time_is_kept_with_a_code(installed):
     assert letter.code == "TIME_IN_FUTURE"
     letter, _ = await system.letter(unread)
     assert letter.code == "NOT_JSON"
+    assert worker.running
+    await system.prove()
+
+
+async def test_what_grows_when_it_is_unpacked_and_headers_as_long_as_books_hold_up_nobody(installed):
+    """The broker's limit is on compressed bytes, and it counts headers: what comes out may fit nowhere any more."""
+    system = await installed(RULES)
+    worker = await system.worker().ready()
+    await system.ask(opt_in("H-1", system.at, CARD))
+    huge = sale("s-bad", [100], system.at, CARD, padding="x" * 14_000_000)
+    async with AIOKafkaProducer(bootstrap_servers=system.bootstrap, compression_type="gzip", max_request_size=40_000_000) as till:
+        at_ms = int(system.at.timestamp() * 1000)
+        sent = [
+            await till.send_and_wait(CHECKS.name, orjson.dumps(huge), CARD.encode(), timestamp_ms=at_ms),
+            await till.send_and_wait(CHECKS.name, b"{}", b"k" * 14_000_000, timestamp_ms=at_ms),
+        ]
+    for one, kept in zip(sent, ((CARD.encode(), orjson.dumps(huge)), (b"k" * 14_000_000, b"{}")), strict=True):
+        letter, record = await system.letter(f"{CHECKS.name}/{one.partition}/{one.offset}")
+        assert letter.code in {"TOO_LARGE", "SCHEMA"}
+        assert "bytes are kept the first" in letter.reason
+        assert kept[0].startswith(record.key)
+        assert kept[1].startswith(record.value)
+    body = sale("s1", [100], system.at, CARD)
+    reply = await system.reply(await system.put(CHECKS.name, CARD, body, headers=[("sent-at", b"9" * 5_000_000)]))
+    assert (reply.code, reply.earned) == ("OK", 1)
     assert worker.running
     await system.prove()

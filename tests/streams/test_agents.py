@@ -119,6 +119,23 @@ async def test_a_record_that_cannot_be_read_is_kept_and_the_others_go_on(world):
     assert replies(sent) == []
 
 
+async def test_of_a_record_larger_than_a_dead_letter_a_piece_is_kept_and_its_place_told(world):
+    sent = await world.take(CHECKS, (b"k", b"x" * 13_000_000), (b"k", b"y" * 12_000_000))
+    piece, whole = of(sent, DEAD_LETTERS)
+    assert (piece.key, piece.value) == (b"k", b"x" * 1_000_000)
+    assert "of 13000001 bytes are kept the first 1000000" in piece.header("reason")
+    assert piece.header("origin") == f"pos.checks/{PARTITION}/{world.offset - 2}"
+    assert len(whole.value) == 12_000_000
+
+
+@pytest.mark.parametrize("odd", [b"9" * 5_000_000, b"soon", b"", None])
+async def test_a_sent_at_that_is_no_time_travels_nowhere(world, odd):
+    key, body = bought()
+    sent = await world.through(CHECKS, (key, body, NOW_MS, (("sent-at", odd),)), (b"k", b"{", NOW_MS, (("sent-at", odd),)))
+    assert not any(name == "sent-at" for one in sent for name, _ in one.headers)
+    assert codes(sent) == ["OK"]
+
+
 async def test_a_redemption_of_nobody_is_refused_and_kept(world):
     body = request("reserve", "q1", "R1", START, "card:NOBODY", points=5)
     sent = await world.take(REDEMPTIONS, ("card:NOBODY", body))
