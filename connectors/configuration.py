@@ -8,6 +8,17 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, ValidationError
 
+
+def _sendable(secret: SecretStr) -> SecretStr:
+    """As a header can carry it; a line end from a file is nobody's password."""
+    text = secret.get_secret_value().strip()
+    if not text or not text.isascii() or not text.isprintable():
+        raise ValueError("is empty, or holds what no header can carry")
+    return SecretStr(text)
+
+
+Secret = Annotated[SecretStr, AfterValidator(_sendable)]
+"""A key or token: never shown, and fit to be sent."""
 MAPPINGS = Path(__file__).parent / "mappings"
 __all__ = ["MAPPINGS", "Configuration", "ConfigurationError", "SafeUrl", "SecretStr"]
 

@@ -32,6 +32,10 @@ AT_ONCE = 8
 """So many flows at once in one process: vendors count them too, and answers take their time."""
 BREAKER_AFTER = 5
 """So many failures in a row open the breaker: one call at a time tries, the rest waits."""
+_NEVER_LEFT = (
+    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol,
+    httpx.ProxyError,
+)  # fmt: skip
 SLACK = 0.05
 """Seconds by which a turn may come early, so that a late wake-up is not lost at high rates."""
 
@@ -242,7 +246,7 @@ class Courier:
             response = await self._client.request(
                 call.method, self._url(call), content=call.content(), headers=self._headers(call), timeout=self._patience.timeout
             )
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as failure:
+        except _NEVER_LEFT as failure:
             return self._lost(call, failure, began, sent=False)
         except httpx.HTTPError as failure:
             return self._lost(call, failure, began, sent=True)

@@ -3,9 +3,9 @@
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, Json, SecretStr
+from pydantic import AfterValidator, Field, Json
 
-from connectors.configuration import Configuration
+from connectors.configuration import Configuration, Secret
 
 
 def _https(url: str) -> str:
@@ -20,7 +20,7 @@ class Config(Configuration):
 
     base_url: Annotated[str, AfterValidator(_https)]
     """The account's own, as the portal shows it."""
-    api_key: SecretStr
+    api_key: Secret
     """Scopes people:manage, and flow:manage when `flows` is used."""
     prefix: Annotated[str, Field(max_length=64, pattern=r"^[^{}\[\]]*$")] = "loyalty_"
     """Before the name of each custom attribute."""

@@ -252,7 +252,9 @@ async def test_an_answer_that_was_lost_is_the_third_outcome_and_sent_again(failu
     assert rig.ears.calls["push", "lost"] == 1
 
 
-@pytest.mark.parametrize("failure", [httpx.ConnectError("refused"), httpx.ConnectTimeout("t"), httpx.PoolTimeout("t")])
+@pytest.mark.parametrize(
+    "failure", [httpx.ConnectError("refused"), httpx.ConnectTimeout("t"), httpx.PoolTimeout("t"), httpx.LocalProtocolError("x")]
+)
 async def test_what_never_left_is_sent_again_and_not_counted_as_unknown(failure):
     rig = Rig(failure)
     await rig.deliver("H-1")

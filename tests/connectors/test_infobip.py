@@ -179,6 +179,17 @@ def test_the_key_is_in_the_header_and_nowhere_else():
     assert "s3cret" not in repr(vars(made)["_config"])
 
 
+@pytest.mark.parametrize("key", ["", " ", "a\nb", "schlüssel"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_shown(key):
+    with pytest.raises(ConfigurationError, match="LOY_INFOBIP_API_KEY") as failure:
+        sink(api_key=key)
+    assert key.strip() == "" or key not in str(failure.value)
+
+
+def test_the_line_end_of_a_file_does_not_belong_to_the_key():
+    assert sink(api_key="s3cret\n").headers() == {"authorization": "App s3cret"}
+
+
 # ---------------------------------------------------------------- settings
 
 
