@@ -10,6 +10,8 @@ from connectors.crm.oracle import Oracle, OracleConfig
 from connectors.crm.port import Adapter, interaction_key
 from connectors.crm.salesforce import Salesforce, SalesforceConfig
 from connectors.crm.sink import Crm
+from connectors.crm.tryton import Tryton, TrytonConfig
+from connectors.crm.tryton_party import TrytonMapping
 from connectors.mapping import load_mapping
 
 
@@ -31,6 +33,12 @@ def _oracle(environment: Mapping[str, str]) -> Crm:
     return Crm(Oracle(config, mapping), mapping)
 
 
+def _tryton(environment: Mapping[str, str]) -> Crm:
+    config = TrytonConfig.load("crm", environment)
+    mapping = load_mapping(config.mapping or MAPPINGS / "tryton.yaml", TrytonMapping)
+    return Crm(Tryton(config, mapping), mapping)
+
+
 def _mapping(adapter: str, config: Configuration) -> CrmMapping:
     return load_mapping(config.mapping or MAPPINGS / f"{adapter}.yaml", CrmMapping)
 
@@ -39,6 +47,7 @@ ADAPTERS: dict[str, Callable[[Mapping[str, str]], Crm]] = {
     "dataverse": _dataverse,
     "oracle": _oracle,
     "salesforce": _salesforce,
+    "tryton": _tryton,
 }
 """By the value of LOY_CRM_ADAPTER: one line each."""
 
