@@ -1,7 +1,7 @@
 """`loy seed` and `loy replay`: members and baskets for a system that runs already."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.progress import Progress
@@ -33,27 +33,36 @@ async def seed(console: Console, bootstrap: str, program: str) -> None:
     console.print(f"{sent:,} households are members.")
 
 
+def arrivals(days: Days, *, speed: str, clean: bool, now: datetime) -> Iterator[Arrival]:
+    """The journey of those days of the data: as history, or for a live replay as of today, from now on."""
+    if speed != "live":
+        return journey(days, clean=clean)
+    shift = days_to_today(days.start, now.date())
+    return from_now(journey(days, clean=clean, shift_days=shift), int(now.timestamp() * 1000))
+
+
 async def feed(console: Console, bootstrap: str, *, speed: str, first: int, last: int, clean: bool) -> None:
-    """Send the weeks' receipts and requests, wait for every answer, show what they did. Raises ValueError for a bad speed."""
+    """Send the weeks' receipts and requests, wait for every answer, show what they did; also when cancelled on the way.
+
+    Raises ValueError for a bad speed, StalledError when answers stay out.
+    """
     pace = speed_of(speed)
-    days = weeks(first, last)
-    shift = days_to_today(days.start, datetime.now(UTC).date()) if speed == "live" else 0
-    moved = days._replace(start=days.start + timedelta(days=shift), end=days.end + timedelta(days=shift))
-    arrivals = journey(moved, clean=clean, shift_days=shift)
-    now_ms = int(datetime.now(UTC).timestamp() * 1000) if speed == "live" else 0
+    source = arrivals(weeks(first, last), speed=speed, clean=clean, now=datetime.now(UTC))
     async with report.listening(bootstrap) as tally:
-        with Progress(console=console) as bars:
-            task = bars.add_task(f"weeks {first} to {last} at {speed}", total=None)
-            sent = await replay(
-                bootstrap,
-                from_now(arrivals, now_ms),
-                speed=pace,
-                gate=tally.gate(),
-                refused=tally.refused,
-                progress=lambda n: bars.update(task, completed=n, description=f"{n:,} sent"),
-            )
-            await tally.reach(sent)
-    console.print(report.render(tally, f"Weeks {first} to {last}"))
+        try:
+            with Progress(console=console) as bars:
+                task = bars.add_task(f"weeks {first} to {last} at {speed}", total=None)
+                sent = await replay(
+                    bootstrap,
+                    source,
+                    speed=pace,
+                    gate=tally.gate(),
+                    refused=tally.refused,
+                    progress=lambda n: bars.update(task, completed=n, description=f"{n:,} sent"),
+                )
+                await tally.reach(sent)
+        finally:
+            console.print(report.render(tally, f"Weeks {first} to {last}"))
     if _was_too_old(tally, sent):
         console.print(TOO_OLD, style="yellow", soft_wrap=True)
 

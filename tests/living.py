@@ -68,7 +68,7 @@ def living(folder: Path, *options: str) -> Iterator[Living]:
     environment = clean_environment() | {"LOY_DATA": str(folder / "data"), "LOY_PARTITIONS": "4"}
     with out.open("wb") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streams", "up", "--port", str(port), *options],
+            [sys.executable, "-m", "streams", "up", "--port", str(port), "--no-sinks", *options],
             cwd=ROOT,
             env=environment,
             stdout=said,

@@ -1,11 +1,12 @@
 """`loy seed` and `loy replay` on a living system."""
 
 import io
+from datetime import UTC, datetime, timedelta
 
 from rich.console import Console
 
 from streams.baskets import identifiers, weeks
-from streams.feeding import TOO_OLD, _was_too_old, journey, seed
+from streams.feeding import TOO_OLD, _was_too_old, arrivals, journey, seed
 from streams.report import Tally
 
 
@@ -32,6 +33,20 @@ def test_replaying_shows_what_a_week_did(history):
     for shown in ("Weeks 1 to 1", f"{expected:,}", "applied", "checks/s", "till to event"):
         assert shown in replayed.stdout
     assert TOO_OLD[:20] not in replayed.stdout
+
+
+def test_a_live_replay_goes_on_today_at_the_same_weekday_and_hour():
+    noon = datetime(2026, 11, 18, 17, tzinfo=UTC)  # a Wednesday; noon in New York
+    days = weeks(2, 2)
+    live = list(arrivals(days, speed="live", clean=True, now=noon))
+    history = list(arrivals(days, speed="full", clean=True, now=noon))
+    shift_ms = live[-1].at_ms - history[-1].at_ms
+    assert shift_ms % (7 * 86_400_000) == 0
+    assert [one.at_ms + shift_ms for one in history if one.at_ms + shift_ms >= noon.timestamp() * 1000] == [
+        one.at_ms for one in live
+    ]
+    assert live[0].at_ms < (noon + timedelta(hours=1)).timestamp() * 1000
+    assert len(history) > len(live) > len(history) / 3
 
 
 def test_history_on_the_wall_clock_is_noticed():
