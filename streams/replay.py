@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager
 from datetime import date
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -40,6 +40,9 @@ class Arrival(Protocol):
     def unless_refused(self) -> str: ...
 
 
+A = TypeVar("A", bound=Arrival)
+
+
 class NotRegisteredError(TimeoutError):
     """The members were not all registered in time; the message says how far it got and where to look."""
 
@@ -67,7 +70,7 @@ def days_to_today(start: date, today: date) -> int:
     return (today - start).days // 7 * 7
 
 
-def from_now(source: Iterable[Arrival], now_ms: int) -> Iterator[Arrival]:
+def from_now(source: Iterable[A], now_ms: int) -> Iterator[A]:
     """The source without what lies before `now_ms`: a live replay leaves out the part of the day that is over."""
     return (arrival for arrival in source if arrival.at_ms >= now_ms)
 
