@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import orjson
-import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.topics import CHECKS, MEMBER_COMMANDS, REDEMPTIONS
@@ -117,12 +116,13 @@ async def test_an_id_with_another_content_is_refused_and_changes_nothing(install
     assert system.balances()["H-1"]["available"] == 5 - 2 + 1
 
 
-@pytest.mark.parametrize("headers", [[("sent-at", b"9" * 5000)], [("sent-at", None)], [("x", b"\xff")]])
-async def test_headers_of_any_kind_hold_up_nobody(installed, headers):
+async def test_headers_of_any_kind_hold_up_nobody(installed):
     system = await installed(RULES)
     worker = await system.worker().ready()
-    reply = await system.reply(await system.put(CHECKS.name, "", sale("s1", [100], system.at), headers=headers))
-    assert reply.code == "ANONYMOUS"
+    odd = [[("sent-at", b"9" * 5000)], [("sent-at", None)], [("x", b"\xff")], [("", b"")], [("sent-at", b"1")] * 100]
+    for n, headers in enumerate(odd):
+        reply = await system.reply(await system.put(CHECKS.name, "", sale(f"s{n}", [100], system.at), headers=headers))
+        assert reply.code == "ANONYMOUS"
     assert worker.running
 
 
@@ -163,3 +163,16 @@ async def test_what_grows_when_it_is_unpacked_and_headers_as_long_as_books_hold_
     assert (reply.code, reply.earned) == ("OK", 1)
     assert worker.running
     await system.prove()
+
+
+async def test_a_till_may_compress_as_it_likes(installed):
+    system = await installed(RULES)
+    worker = await system.worker().ready()
+    at_ms = int(system.at.timestamp() * 1000)
+    for codec in ("gzip", "snappy", "lz4", "zstd"):
+        async with AIOKafkaProducer(bootstrap_servers=system.bootstrap, compression_type=codec) as till:
+            body = orjson.dumps(sale(codec, [100] * 50, system.at))
+            sent = await till.send_and_wait(CHECKS.name, body, timestamp_ms=at_ms)
+        reply = await system.reply(f"{CHECKS.name}/{sent.partition}/{sent.offset}")
+        assert (reply.id, reply.code) == (codec, "ANONYMOUS")
+    assert worker.running
