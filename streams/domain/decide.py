@@ -186,11 +186,14 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
 
 
 def _keep_small(account: Account) -> None:
-    """Forget the oldest purchases early when there are too many to store; checks of that age are parked from then on."""
+    """Forget early what was decided first when there is too much to store; checks of that age are parked from then on.
+
+    By decision, not by purchase: what was decided last may have to be repeated after a crash, however late it came.
+    """
     while len(account.applied) > APPLIED_MAX or sum(known.size for known in account.applied) > OUTCOME_BYTES_MAX:
-        oldest = min(account.applied, key=lambda known: known.at)
-        account.applied = tuple(known for known in account.applied if known is not oldest)
-        account.floor = max(account.floor, oldest.at)
+        first, *others = account.applied
+        account.applied = tuple(others)
+        account.floor = account.floor if first.kind == "tick" else max(account.floor, first.at)
 
 
 def _at(command: AnyCommand, now: int) -> int:

@@ -46,7 +46,7 @@ def record_id(record: Any) -> str:
         return check_id(record)
     if isinstance(record, Reserve | Confirm | Cancel):
         return record.request_id
-    return record.command_id
+    return str(record.command_id)
 
 
 def month_end(day: date, months: int) -> int:

@@ -344,6 +344,19 @@ def test_A07_what_is_remembered_goes_by_whole_days_however_many_commands_came_be
     assert but_for_ticks(quiet.account) == but_for_ticks(busy.account)
 
 
+def test_A07_a_late_check_is_remembered_also_where_there_is_too_much_to_remember(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("streams.domain.decide.APPLIED_MAX", 5)
+    member = Member().joined()
+    for _ in range(6):
+        member.wait(hours=1).sale(1000)
+    unknown = member.sale(1000, at=after(minutes=50), now=member.clock)
+    assert unknown.code == "BEYOND_HORIZON", "it may be one of those that are forgotten"
+    late = member.sale(1000, at=after(minutes=90), now=member.clock)
+    again = member.again(late)
+    assert again.repeated
+    assert again.bytes == late.bytes
+
+
 def test_A07_a_sale_of_36_days_ago_is_still_known_to_its_return():
     member = Member().joined()
     member.sale(1000, id="s1")
