@@ -34,7 +34,7 @@ def test_up_ends_with_a_worker_that_ends_by_itself(tmp_path):
         os.kill(worker, signal.SIGKILL)
         assert running.process.wait(60) == 1
         until(lambda: not any(map(alive, children)), lambda: f"{children} end")
-    assert f"loy: The worker ended with code -9. In its log, {log}:" in running.said()
+    assert f"loy: worker-1 ended with code -9. In its log, {log}:" in running.said()
     assert "Traceback" not in running.said()
 
 
