@@ -6,6 +6,7 @@ which makes a failure small. `LOY_SIMULATION_SECONDS` runs the first for longer,
 
 import os
 import time
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -13,10 +14,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from streams.program_files import load_program
 from tests.simulation.naive_rules import Rules
 from tests.simulation.worker import DAY
 from tests.simulation.world import World
 
+PROGRAMS = Path(__file__).parents[2] / "streams" / "programs"
 SECONDS = float(os.environ.get("LOY_SIMULATION_SECONDS", "12"))
 FIRST_SEED = int(os.environ.get("LOY_SIMULATION_SEED", "1"))
 
@@ -51,6 +54,16 @@ def test_B02_a_long_life_of_one_member_ends_as_the_naive_ledger_says():
     world.finish()
     assert world.account("H-1").sequence > 500
     assert len(world.account("H-1").applied) < 400, "what is old is forgotten"
+
+
+@pytest.mark.parametrize("name", ["first", "grocer"])
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_K02_crashes_heal_under_the_programs_that_ship(name: str, seed: int):
+    world = World(Random(seed), program=load_program(PROGRAMS / f"{name}.yaml"))
+    world.open_the_accounts()
+    for _ in range(150):
+        world.act()
+    world.finish()
 
 
 random_sources = st.randoms(use_true_random=False)
