@@ -152,17 +152,50 @@ def worker(bootstrap: Bootstrap = None) -> None:
 
 
 @app.command()
-def sink(name: Annotated[str, typer.Argument(help="Which sink, e.g. infobip.")], bootstrap: Bootstrap = None) -> None:
+def sink(
+    name: Annotated[str, typer.Argument(help="Which sink, e.g. infobip.")],
+    bootstrap: Bootstrap = None,
+    dry_run: Annotated[bool, typer.Option(help="Show the requests for a few members; send nothing.")] = False,
+    resync: Annotated[
+        bool, typer.Option(help="Tell the vendor of all members again, then end. Goes on where it was stopped.")
+    ] = False,
+    replay_dead_letters: Annotated[bool, typer.Option(help="Send what the vendor rejected again, then end.")] = False,
+    requirements: Annotated[bool, typer.Option(help="Say what a person must create at the vendor's first.")] = False,
+) -> None:
     """A worker of one sink: tells a vendor of members and events, inside its limits. Settings are LOY_<NAME>_*."""
-    from connectors.registry import SINKS  # noqa: PLC0415
-    from streams.app import run_sink  # noqa: PLC0415
+    from streams import sink_commands  # noqa: PLC0415
 
-    if name not in SINKS:
-        raise ValueError(f"there is no sink {name!r}: say {', '.join(sorted(SINKS))}")
     settings = _settings(bootstrap)
+    vendor = sink_commands.named(name)
+    if requirements:
+        sink_commands.requirements(console, vendor)
+        return
     _run(_require_topics(settings.kafka_bootstrap))
-    logging.getLogger().handlers.clear()
-    run_sink(settings, name)
+    if dry_run:
+        _run(sink_commands.dry_run(console, settings, vendor))
+    elif resync:
+        _run(sink_commands.resync(console, settings, vendor))
+    elif replay_dead_letters:
+        _run(sink_commands.replay_rejected(console, settings, vendor))
+    else:
+        from streams.app import run_sink  # noqa: PLC0415
+
+        logging.getLogger().handlers.clear()
+        run_sink(settings, name)
+
+
+@app.command()
+def reconcile(
+    name: Annotated[str, typer.Argument(help="Which sink.")],
+    bootstrap: Bootstrap = None,
+    sample: Annotated[int | None, typer.Option(help="Compare about so many members, not all.")] = None,
+    repair: Annotated[bool, typer.Option(help="Tell the vendor of the members that differ, and of no others.")] = False,
+) -> None:
+    """Compare what a vendor holds with the log, field by field. Exit code 1 when something differs and was not repaired."""
+    from streams import sink_commands  # noqa: PLC0415
+
+    if not _run(sink_commands.reconcile(console, _settings(bootstrap), sink_commands.named(name), sample=sample, repair=repair)):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -165,6 +165,13 @@ async def show(bootstrap: str, origin: str) -> Kept:
     raise UnknownDeadLetterError(f"There is no dead letter of {origin}.")
 
 
+async def of_stage(bootstrap: str, stage: str) -> list[Kept]:
+    """The dead letters of one stage, e.g. `sink-infobip`, oldest first."""
+    async with open_log(bootstrap) as log:
+        found = [kept async for kept in _letters(log) if kept is not None and kept.letter.stage == stage]
+    return sorted(found, key=lambda kept: kept.record.timestamp_ms)
+
+
 async def replay(
     bootstrap: str, *, origins: Iterable[str] = (), code: Code | None = None, everything: bool = False, again: bool = False
 ) -> Replayed:
