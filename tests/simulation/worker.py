@@ -26,8 +26,6 @@ from tests.simulation.naive_rules import Rules, record_id
 
 DAY = 86_400
 DOORS = dict.fromkeys(("sale", "return", "void"), CHECKS) | dict.fromkeys(("reserve", "confirm", "cancel"), REDEMPTIONS)
-UNCOMMITTED = DAY
-"""How much time of the log may be uncommitted: less than repeats are remembered, or they are no longer known for repeats."""
 START = int(datetime(2026, 1, 5, 9, 0, tzinfo=UTC).timestamp())
 
 
@@ -114,11 +112,13 @@ class Worker:
     """Acknowledged."""
     unsent: list[tuple[str, bytes]] = field(default_factory=list)
     unsent_outputs: list[Output] = field(default_factory=list)
+    uncommitted: int = 35 * DAY
+    """How much time of the log may be uncommitted: less than repeats are remembered, or they are no longer known for repeats."""
 
     def step(self) -> None:
         """Process one record; nothing of it is durable yet, so it commits first when the log's time has moved on too far."""
         command, now = self.log[self.position]
-        if now - self.log[self.committed][1] > UNCOMMITTED:
+        if now - self.log[self.committed][1] > self.uncommitted:
             self.commit()
         before = unpack(self.store.get(command.account), command.account)
         decision = decide(before, command, self.plan, now)
