@@ -159,6 +159,13 @@ SINK_AGE = Gauge(
     "loy_sink_age_seconds", "Age of the oldest event being delivered, 0 when there is none.", ("sink",), registry=REGISTRY
 )
 
+SINK_REFUSED_LATER = Counter(
+    "loy_sink_refused_later_total",
+    "What the vendor lists as refused after it had accepted it, of every sender, since this worker began to look.",
+    ("sink",),
+    registry=REGISTRY,
+)
+
 
 class SinkObserver:
     """Turns what a courier tells into metrics, and a halt into one alert."""

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from connectors.courier import Courier, OnRejected
 from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
-from connectors.sink import Sink
+from connectors.sink import Audited, Demanding, Sink
 from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
 from schemas.members import Contact, Member
@@ -29,11 +29,14 @@ from streams import metrics, runtime
 from streams.log import open_log
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
 
+log = logging.getLogger(__name__)
 MEMBERS_TABLE = "members"
 LEASE = b"\x00lease"
 """Row of each partition: the offset of loy.events from which on this sink may notify."""
 LEAVE_SECONDS = 10.0
 """How long a batch at hand may still take when its partition is given up; a vendor that is down must not hold up the group."""
+WORDS_SHOWN = 10
+"""Of what a vendor refused afterwards, so many different complaints a look are logged."""
 _URGENT = ("LOY_TIER_UPGRADE", "LOY_TIER_DOWNGRADE", "LOY_OPT_IN", "LOY_OPT_OUT")
 
 
@@ -223,6 +226,8 @@ class SinkAgent:
         """The vendor's side is checked once, before the first delivery; while it cannot be used, everything waits."""
         async with self._ready:
             if not self._prepared:
+                if isinstance(self._sink, Demanding):
+                    log.info("%s needs this, which people make:\n  %s", self._sink.name, "\n  ".join(self._sink.requirements()))
                 await self._courier.prepare()
                 self._prepared = True
 
@@ -270,6 +275,31 @@ def _bury(outbox: Outbox, batch: Batch, record: Record, sink: str, code: Code, r
     metrics.DEAD_LETTERS.labels(batch.topic, code).inc()
 
 
+class Auditor:
+    """Asks a vendor that accepts first what it refused afterwards, and is loud about what is new.
+
+    It names no record, so nothing can be a dead letter. Of a list that is full of the same words nobody can tell what is new.
+    """
+
+    def __init__(self, name: str, sink: Audited, courier: Courier) -> None:
+        self._name = name
+        self._sink = sink
+        self._courier = courier
+        self._known: Counter[str] | None = None
+
+    async def look(self) -> None:
+        """Once. What the first look finds is of the time before."""
+        found = await self._courier.run(self._sink.audit())
+        if found is None:
+            return
+        listed = Counter(found)
+        new = listed - self._known if self._known is not None else Counter[str]()
+        self._known = listed
+        metrics.SINK_REFUSED_LATER.labels(self._name).inc(new.total())
+        for words, count in new.most_common(WORDS_SHOWN):
+            log.error("%s refused afterwards what it had accepted: %s (%d times)", self._name, words[:200], count)
+
+
 # ---------------------------------------------------------------- the worker
 
 
@@ -288,11 +318,21 @@ def build(app: runtime.App, sink: Sink, partitions: int) -> None:
 
     for topic in (EVENTS, MEMBERS):
         _serve(app, topic, agent)
+    if isinstance(sink, Audited):
+        _audit(app, Auditor(sink.name, sink, courier), sink.audit_seconds, table)
 
     async def close(*_: Any, **__: Any) -> None:
         await http.aclose()
 
     app.on_before_shutdown.connect(close)
+
+
+def _audit(app: runtime.App, auditor: Auditor, seconds: float, table: PartitionedTable) -> None:
+    async def look() -> None:
+        if 0 in table.owned:  # one worker of the group is enough
+            await auditor.look()
+
+    app.timer(seconds, name="audit")(look)
 
 
 def _serve(app: runtime.App, topic: Topic, agent: SinkAgent) -> None:

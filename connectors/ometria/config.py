@@ -1,11 +1,10 @@
 """Settings of the Ometria sink."""
 
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, Json, SecretStr
 
-from connectors.configuration import Configuration
+from connectors.configuration import Configuration, SafeUrl
 from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS
 
 HOUR = 3600
@@ -14,10 +13,7 @@ PROPERTIES_LIMIT = 1000
 
 
 def _root(url: str) -> str:
-    """https, and without the version, which the paths have."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ValueError("Ometria answers by https only")
+    """Without the version, which the paths have."""
     return url.rstrip("/").removesuffix("/v2")
 
 
@@ -34,7 +30,7 @@ ListId = Annotated[int, Field(ge=1)]
 class Config(Configuration):
     """Settings of the Ometria sink: LOY_OMETRIA_*."""
 
-    base_url: Annotated[str, AfterValidator(_root)] = "https://api.ometria.com"
+    base_url: Annotated[SafeUrl, AfterValidator(_root)] = "https://api.ometria.com"
     """Where Ometria answers."""
     api_key: SecretStr
     """Settings > API keys."""

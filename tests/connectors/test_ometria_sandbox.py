@@ -10,6 +10,8 @@ import pytest
 from connectors import sandbox
 from connectors.delivery import Halt
 from connectors.sandbox.ometria import OmetriaSandbox
+from streams import metrics
+from streams.sinks import Auditor
 from tests.connectors.benches import BENCHES
 from tests.connectors.ground import change, happening, until
 from tests.connectors.ground import ground as served
@@ -338,6 +340,23 @@ async def test_what_is_refused_afterwards_is_found_by_the_audit(ground):
     assert await courier.run(courier.sink.audit()) == ["root > properties > loy_zip: unknown custom field"]
     ground.sandbox.fault(kind="garbage")
     assert await courier.run(courier.sink.audit()) is None
+
+
+async def test_the_worker_is_loud_about_what_is_new_and_counts_it(ground, caplog):
+    courier = ground.courier()
+    auditor = Auditor("ometria", courier.sink, courier)
+    before = metrics.SINK_REFUSED_LATER.labels("ometria")._value.get()
+    del ground.sandbox.fields["loy_zip"]
+    for members, told in (["H-1"], 0), (["H-2", "H-3"], 2), ([], 2):
+        await ground.deliver(*map(change, members), courier=courier)
+        await auditor.look()
+        assert metrics.SINK_REFUSED_LATER.labels("ometria")._value.get() - before == told
+    ground.sandbox.fault(kind="status", status=503)
+    await auditor.look()
+    alarms = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert alarms == [
+        "ometria refused afterwards what it had accepted: root > properties > loy_zip: unknown custom field (2 times)"
+    ]
 
 
 async def test_one_that_ometria_cannot_take_is_found_by_halving_and_the_rest_arrives_once(ground):
