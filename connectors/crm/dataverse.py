@@ -20,6 +20,8 @@ from connectors.sink import Again, Answer, Call, Delivered, Flow, Halt, Outcome,
 _KEY_TAKEN = "0x80060892"
 _NO_SUCH = ("0x80040217", "0x80060891")
 _EXISTS = "0x80040237"
+_DUPLICATE_RULE = "0x80040333"
+_CHANGED = Again("another writer changed the row", at_most=20)
 _TAKEN = Again("another writer created the row", at_most=5)
 _DEFINITION = (
     "Attributes($select=LogicalName),Keys($select=KeyAttributes,EntityKeyIndexStatus),"
@@ -44,6 +46,9 @@ class DataverseConfig(Configuration):
     """Rows of one `$batch`; the vendor advises to begin with 10. 1 sends single requests."""
     rate: Annotated[float, Field(gt=0)] = 20.0
     """Requests a second: the limit of a user is 6000 in five minutes."""
+    read_first: bool = False
+    """Read each contact before writing it: then only what changed is written, and only where it is newer, without a rule in
+    the environment. Costs a second operation a contact."""
     check: bool = True
     """Whether tables, columns and keys are looked at before the first delivery."""
 
@@ -54,6 +59,7 @@ class Dataverse:
     def __init__(self, config: DataverseConfig, mapping: CrmMapping, clock: Callable[[], float] = time.monotonic) -> None:
         self._mapping = mapping
         self._check = config.check
+        self._read_first = config.read_first
         self._api = "/api/data/v9.2/"
         self.base_url = config.base_url.rstrip("/")
         self.rates: Mapping[str, float] = {
@@ -77,9 +83,11 @@ class Dataverse:
 
     def members(self, rows: Sequence[MemberRow]) -> Flow:
         """Upsert contacts. The key is in the address alone: in the body it would win over it on create."""
+        if self._read_first:
+            return (yield from self._guarded(rows))
         table = self._mapping.member
         outcomes = yield from self._upsert([self._patch(table.table, table.key, row.loyalty_id, row.columns) for row in rows])
-        return [Rejected(outcome.code, outcome.words) if isinstance(outcome, MemberFirst) else outcome for outcome in outcomes]
+        return [_member(outcome) for outcome in outcomes]
 
     def interactions(self, rows: Sequence[InteractionRow]) -> InteractionFlow:
         """Upsert interactions, each bound to its contact by the contact's key."""
@@ -90,8 +98,41 @@ class Dataverse:
             calls.append(self._patch(table.table, table.key, row.key, {**row.columns, **bind}))
         return (yield from self._upsert(calls))
 
-    def _patch(self, table: str, key: str, value: str, columns: Mapping[str, Any]) -> Call:
-        return Call("api", "PATCH", f"{self._api}{table}({key}='{value}')", json=dict(columns))
+    def _guarded(self, rows: Sequence[MemberRow]) -> Flow:
+        """Write on top of what was read and of nothing else: who changed it meanwhile makes us read again."""
+        parts = yield from self._parts([self._get(row.loyalty_id, sorted(self._mapping.member_columns())) for row in rows])
+        if not isinstance(parts, list):
+            return [parts] * len(rows)
+        plans = [self._plan(row, part) for row, part in zip(rows, parts, strict=False)]
+        calls = [plan for plan in plans if isinstance(plan, Call)]
+        written = (yield from self._parts(calls)) if calls else []
+        told = iter([_guarded(part) for part in written] if isinstance(written, list) else [written] * len(calls))
+        late = Again("the batch was answered in part", unknown=True)
+        outcomes = [next(told, late) if isinstance(plan, Call) else plan for plan in plans]
+        return outcomes + [late] * (len(rows) - len(plans))
+
+    def _plan(self, row: MemberRow, part: Answer) -> Call | Outcome:
+        """What to write, given what is there."""
+        table, held = self._mapping.member, part.json()
+        if part.status == 404 and _error(part)[0] in _NO_SUCH:
+            return self._patch(table.table, table.key, row.loyalty_id, row.columns, {"if-none-match": "*"})
+        if part.status != 200 or not isinstance(held, dict) or "@odata.etag" not in held:
+            return _member(_outcome(part))
+        if table.version is not None and (held.get(table.version) or 0) > row.columns[table.version]:
+            return Delivered()
+        changed = {name: value for name, value in row.columns.items() if held.get(name) != value}
+        if not changed:
+            return Delivered()
+        return self._patch(table.table, table.key, row.loyalty_id, changed, {"if-match": held["@odata.etag"]})
+
+    def _patch(
+        self, table: str, key: str, value: str, columns: Mapping[str, Any], condition: Mapping[str, str] | None = None
+    ) -> Call:
+        return Call("api", "PATCH", f"{self._api}{table}({key}='{value}')", json=dict(columns), headers=condition or {})
+
+    def _get(self, loyalty_id: str, columns: Sequence[str]) -> Call:
+        table = self._mapping.member
+        return Call("api", "GET", f"{self._api}{table.table}({table.key}='{loyalty_id}')?$select={','.join(columns)}")
 
     def _upsert(self, calls: Sequence[Call]) -> InteractionFlow:
         """Two writers may create the same row at once: the one who lost writes again, and updates."""
@@ -127,10 +168,7 @@ class Dataverse:
 
     def read(self, loyalty_ids: Sequence[str], columns: Sequence[str]) -> Reading:
         """Each contact by its key, many in a batch."""
-        table = self._mapping.member
-        select = ",".join(columns)
-        gets = [Call("api", "GET", f"{self._api}{table.table}({table.key}='{key}')?$select={select}") for key in loyalty_ids]
-        parts = yield from self._parts(gets)
+        parts = yield from self._parts([self._get(key, columns) for key in loyalty_ids])
         found = parts if isinstance(parts, list) else []
         return {key: _row(part, columns) for key, part in zip(loyalty_ids, found, strict=False) if part.status in (200, 404)}
 
@@ -183,6 +221,18 @@ def _outcome(part: Answer) -> Outcome | MemberFirst:  # noqa: PLR0911  # one ret
             return Rejected(code, words)
     outcome = verdict(part) or Again("not the answer to an upsert", unknown=True)
     return Rejected(code, words) if isinstance(outcome, Split) else outcome
+
+
+def _member(outcome: Outcome | MemberFirst) -> Outcome:
+    """A member that wants another one first is refused: we bind it to none."""
+    return Rejected(outcome.code, outcome.words) if isinstance(outcome, MemberFirst) else outcome
+
+
+def _guarded(part: Answer) -> Outcome:
+    """The outcome of a conditional write."""
+    if part.status == 412 and _error(part)[0] != _DUPLICATE_RULE:
+        return _CHANGED
+    return _member(_outcome(part))
 
 
 def _error(part: Answer) -> tuple[str, str]:

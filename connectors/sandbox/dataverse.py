@@ -5,7 +5,7 @@ Law: as the vendor's documentation says: headers, key characters, CRLF, lengths,
 
 import re
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote
@@ -70,6 +70,7 @@ class DataverseSandbox(Sandbox):
         self.requests_max, self.at_once_max = REQUESTS_MAX, AT_ONCE_MAX
         self.at_once = 0
         self._window: deque[float] = deque()
+        self._revisions: Counter[tuple[str, str]] = Counter()
         self._barred_until = 0.0
 
     def routes(self) -> Iterable[web.RouteDef]:
@@ -227,7 +228,23 @@ class DataverseSandbox(Sandbox):
         unknown = next((name for name in names if name not in (*table.columns, table.key)), None)
         if unknown is not None:
             raise Refusal(400, _error("0x80060888", f"Could not find a property named '{unknown}' on type '{_type(table)}'."))
-        return Told(200, {name: {table.key: key, **table.rows[key]}.get(name) for name in names})
+        row = {table.key: key, **table.rows[key]}
+        return Told(200, {"@odata.etag": self._etag(table, key), **{name: row.get(name) for name in names}})
+
+    def _etag(self, table: Table, key: str) -> str:
+        return f'W/"{self._revisions[table.name, key]}"'
+
+    def _condition(self, table: Table, key: str, headers: Mapping[str, str]) -> None:
+        """Only if it is there, only if it is not, only if nobody changed it since. Raises Refusal."""
+        match, none = headers.get("if-match"), headers.get("if-none-match")
+        if none == "*" and key in table.rows:
+            raise Refusal(412, _error("0x80040237", "A record with matching key values already exists."))
+        if match is not None and key not in table.rows:
+            raise _no_such(table)
+        if match not in (None, "*", self._etag(table, key)):
+            raise Refusal(
+                412, _error("0x80060882", "The version of the existing record doesn't match the RowVersion property provided.")
+            )
 
     async def _patch(self, table: Table, key: str, inner: Inner) -> Told:
         if not inner.headers.get("content-type", "").startswith("application/json"):
@@ -238,6 +255,7 @@ class DataverseSandbox(Sandbox):
             raise Refusal(400, _error("0x80048d19", "Error identified in Payload provided by the user")) from None
         if self.rejected({table.key: key, **values}) is not None:
             raise Refusal(400, _error("0x80040265", "rejected on demand"))
+        self._condition(table, key, inner.headers)
         own = values.pop(table.key, key) if key not in table.rows else (values.pop(table.key, None), key)[1]
         bound = self._bound(table, {name: values.pop(name) for name in list(values) if name.endswith("@odata.bind")})
         if wrong := table.wrong(values, creates=key not in table.rows):
@@ -247,6 +265,7 @@ class DataverseSandbox(Sandbox):
         try:
             async with table.creation(own):
                 table.write(own, {**values, **bound})
+                self._revisions[table.name, own] += 1
         except Taken:
             raise Refusal(412, _error("0x80060892", "A record that has the attribute values already exists.")) from None
         return Told(204, None, {"OData-EntityId": f"{API}{table.name}({table.key}='{key}')", "OData-Version": "4.0"})

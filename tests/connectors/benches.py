@@ -7,6 +7,8 @@ from connectors.sandbox import dataverse, oracle, salesforce, webhook
 from connectors.webhook import message_id
 from tests.connectors.ground import Bench
 
+ENTRA = {"authority": "{url}", "tenant": "tenant", "client_id": "client", "client_secret": dataverse.SECRET}
+
 
 def crm(adapter, **settings):
     """The CRM sink with that adapter, beside its sandbox."""
@@ -24,7 +26,8 @@ def crm(adapter, **settings):
 
 
 BENCHES = {
-    "dataverse": crm("dataverse", authority="{url}", tenant="tenant", client_id="client", client_secret=dataverse.SECRET),
+    "dataverse": crm("dataverse", **ENTRA),
+    "dataverse-read-first": crm("dataverse", **ENTRA, read_first="true"),
     "salesforce": crm("salesforce", client_id="client", client_secret=salesforce.SECRET),
     "oracle": crm("oracle", username=oracle.USER, password=oracle.PASSWORD),
     "infobip": Bench(

@@ -286,3 +286,67 @@ def test_a_body_that_only_looks_like_a_batch_is_none():
     assert multipart.answers(Answer(200, {"content-type": "multipart/mixed; boundary=b"}, b"--b\r\nno status\r\n--b--")) is None
     empty = Answer(200, {"content-type": "multipart/mixed; boundary=b"}, b"")
     assert multipart.answers(empty) == []
+
+
+# ---------------------------------------------------------------- reading first
+
+
+def held(version=3, etag='W/"1"', **columns):
+    """What a contact says of itself; the rest is as `change` has it."""
+    one = sink("dataverse")
+    return 200, {"@odata.etag": etag, **one._mapping.member_row(change("M-1").person).columns, "loy_version": version, **columns}
+
+
+def first(batch, *replies):
+    return outcomes(batch, *replies, read_first="true")
+
+
+def test_only_what_changed_is_written_and_only_on_top_of_what_was_read():
+    result, calls = first([change("M-1", version=4, available_points=5)], told(*held()), told(204))
+    assert result == [Delivered()]
+    assert [call.method for call in calls] == ["GET", "PATCH"]
+    assert "loy_version" in calls[0].path
+    assert calls[1].json == {"loy_availablepoints": 5, "loy_version": 4}
+    assert calls[1].headers["if-match"] == 'W/"1"'
+
+
+def test_in_a_batch_the_conditions_stand_with_their_parts():
+    _, calls = first(TWO, parts(held(etag='W/"8"'), NO_SUCH), parts(DONE, DONE))
+    assert b'HTTP/1.1\r\nContent-Type: application/json\r\nif-match: W/"8"\r\n\r\n' in calls[1].body
+    assert b"HTTP/1.1\r\nContent-Type: application/json\r\nif-none-match: *\r\n\r\n" in calls[1].body
+
+
+def test_what_is_older_or_the_same_is_not_written_at_all():
+    assert first([change("M-1", version=2)], told(*held(version=3)))[0] == [Delivered()]
+    assert first([change("M-1", version=3)], told(*held(version=3)))[0] == [Delivered()]
+    assert first([change("M-1", version=3)], told(*held(version=None)), told(204))[0] == [Delivered()]
+
+
+@pytest.mark.parametrize("code", ["0x80060882", "0x80060892", "0x80040237", ""])
+def test_who_comes_in_between_makes_us_read_again(code):
+    result, _ = first([change("M-1", version=4)], told(*held()), told(*error(412, code)))
+    assert result == [Again("another writer changed the row", at_most=20)]
+
+
+READS = {
+    "down": (told(503), Again("503")),
+    "a page": (told(200, b"<html>"), Again("not the answer to an upsert", unknown=True)),
+    "a column that is not there": (told(*error(400, "0x80060888")), Rejected("0x80060888", "why")),
+    "no such table": (told(*error(404, "0x8006088a")), Halt("404: why")),
+    "no answer": (Lost("ReadTimeout", sent=True), Again("ReadTimeout", unknown=True)),
+}
+
+
+@pytest.mark.parametrize(("answer", "expected"), READS.values(), ids=READS)
+def test_what_cannot_be_read_is_not_written(answer, expected):
+    assert first([change("M-1")], answer)[0] == [expected]
+
+
+def test_reading_first_every_row_keeps_its_own_outcome():
+    three = [*TWO, change("M-3", version=1)]
+    result, _ = first(three, parts(held(version=3), error(403, "0x80040220"), NO_SUCH), parts(DONE, error(412, "0x80040333")))
+    assert [type(one) for one in result] == [Delivered, Halt, Rejected]
+    late = Again("the batch was answered in part", unknown=True)
+    assert first(TWO, parts(NO_SUCH), told(204))[0] == [Delivered(), late]
+    assert first(TWO, parts(NO_SUCH, NO_SUCH), parts(DONE))[0] == [Delivered(), late]
+    assert first(TWO, parts(NO_SUCH, NO_SUCH), told(503))[0] == [Again("503")] * 2

@@ -9,7 +9,7 @@ from connectors.courier import Courier, Patience
 from tests.connectors.crm_flows import ENVIRONMENTS
 from tests.connectors.ground import SOON, Ears, change, happening, until
 
-adapters = pytest.mark.parametrize("adapter", ENVIRONMENTS)
+adapters = pytest.mark.parametrize("adapter", [*ENVIRONMENTS, "dataverse-read-first"])
 
 
 def member_table(ground):
@@ -54,6 +54,16 @@ async def test_what_is_older_never_covers_what_is_newer(ground_of, adapter):
     assert await ground.deliver(change("M-1", version=9, current_tier="Platinum"), change("M-2", version=1)) == []
     assert await ground.deliver(change("M-1", version=10, current_tier="Basic")) == []
     assert "Basic" in ground.sandbox.people()["M-1"].values()
+
+
+async def test_reading_first_needs_no_rule_in_the_crm_to_keep_what_is_newer(ground_of):
+    ground = await ground_of("dataverse-read-first")
+    member_table(ground).version, version = None, member_table(ground).version
+    writers = [ground.courier(ground.sink()) for _ in range(12)]
+    versions = [7, 3, 12, 1, 9, 5, 11, 2, 8, 4, 10, 6]
+    races = (ground.deliver(change("M-1", version=n), courier=one) for n, one in zip(versions, writers, strict=True))
+    assert await asyncio.gather(*races) == [[]] * 12
+    assert ground.sandbox.people()["M-1"][version] == 12
 
 
 @adapters
