@@ -40,22 +40,23 @@ async def _started(stack: AsyncExitStack, settings: Settings, port: int, program
 
 
 def _announce(console: Console, settings: Settings, processes: list[system.Worker]) -> None:
-    said = [f"Kafka      {settings.kafka_bootstrap}"]
-    said += [_about(process) for process in processes if "sandbox" not in process.log.stem]
-    speed = "100x" if settings.clock == "stream" else "live"
+    rows = [("Kafka", settings.kafka_bootstrap)]
+    rows += [(process.log.stem, _about(process)) for process in processes if "sandbox" not in process.log.stem]
     if settings.kafka_bootstrap != Settings.model_fields["kafka_bootstrap"].default:
-        said.append(f"Reach it   export LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}")
-    said += [
-        f"Feed it    loy seed && loy replay --speed {speed}",
-        "Prove it   loy verify",
-        f"Stop it    Ctrl-C; data stays in {settings.data}",
+        rows.append(("Reach it", f"export LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}"))
+    speed = "full" if settings.clock == "stream" else "live"
+    rows += [
+        ("Feed it", f"loy seed && loy replay --speed {speed}"),
+        ("Prove it", "loy verify"),
+        ("Stop it", f"Ctrl-C; data stays in {settings.data}"),
     ]
-    console.print("\n".join(said), highlight=False, markup=False, soft_wrap=True)
+    said = "\n".join(f"{label:<13} {text}" for label, text in rows)
+    console.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
 def _about(process: system.Worker) -> str:
     page = f", what arrived: {process.page}" if process.page else ""
-    return f"{process.log.stem:<13} http://127.0.0.1:{process.metrics_port}/metrics, log {process.log}{page}"
+    return f"http://127.0.0.1:{process.metrics_port}/metrics, log {process.log}{page}"
 
 
 async def _watch(console: Console, processes: list[system.Worker]) -> None:

@@ -46,10 +46,10 @@ def test_up_says_how_to_reach_feed_prove_and_stop_it(history):
     """Each on a line of its own, however narrow the terminal."""
     running, *_ = history
     for line in (
-        f"Reach it   export LOY_KAFKA_BOOTSTRAP={running.bootstrap}\n",
-        "Feed it    loy seed && loy replay --speed 100x\n",
-        "Prove it   loy verify\n",
-        f"Stop it    Ctrl-C; data stays in {running.out.parent / 'data'}\n",
+        f"Reach it      export LOY_KAFKA_BOOTSTRAP={running.bootstrap}\n",
+        "Feed it       loy seed && loy replay --speed full\n",
+        "Prove it      loy verify\n",
+        f"Stop it       Ctrl-C; data stays in {running.out.parent / 'data'}\n",
     ):
         assert line in running.said()
 
