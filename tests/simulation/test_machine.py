@@ -20,7 +20,7 @@ from tests.simulation.worker import DAY
 from tests.simulation.world import World
 
 PROGRAMS = Path(__file__).parents[2] / "streams" / "programs"
-SECONDS = float(os.environ.get("LOY_SIMULATION_SECONDS", "12"))
+SECONDS = float(os.environ.get("LOY_SIMULATION_SECONDS", "8"))
 FIRST_SEED = int(os.environ.get("LOY_SIMULATION_SEED", "1"))
 
 
