@@ -170,22 +170,22 @@ class Courier:
         self, batch: Sequence[Item], outcomes: Sequence[Outcome], rejected: OnRejected
     ) -> tuple[Halt | None, Split | None, float]:
         """Count and report what is settled; answers what stands in the way of the rest, and how long to wait."""
-        halt, split, wait = None, None, 0.0
+        halt, split, wait, counts = None, None, 0.0, Counter[str]()
         for item, outcome in zip(batch, outcomes, strict=True):
             match outcome:
                 case Delivered():
-                    self._observer.outcome("delivered", 1)
-                    for note in outcome.notes:
-                        self._observer.outcome(note, 1)
+                    counts.update(("delivered", *outcome.notes))
                 case Rejected():
                     self._reject(item, outcome, rejected)
                 case Again():
                     wait = max(wait, outcome.after or 0.0)
-                    self._observer.outcome("unknown" if outcome.unknown else "again", 1)
+                    counts["unknown" if outcome.unknown else "again"] += 1
                 case Split():
                     split = outcome
                 case Halt():
                     halt = outcome
+        for kind, count in counts.items():
+            self._observer.outcome(kind, count)
         return halt, split, wait
 
     async def _halve(self, batch: Sequence[Item], split: Split, rejected: OnRejected) -> None:

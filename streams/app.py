@@ -2,6 +2,7 @@
 
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from connectors import registry
 from connectors.sink import Sink
@@ -11,6 +12,8 @@ from streams.topic_admin import Changelog
 
 SINK_BATCH = 5000
 """Records of a sink's batch at most: what vendors take is larger than what a ledger should."""
+SINK_FETCH = 8 << 20
+"""Bytes of a partition fetched at once: so many records of the usual size."""
 
 
 def changelogs(settings: Settings) -> tuple[Changelog, ...]:
@@ -32,7 +35,7 @@ def worker(settings: Settings) -> runtime.App:
     return app
 
 
-def _config(settings: Settings, group: str, datadir: Path, max_batch: int) -> runtime.Config:
+def _config(settings: Settings, group: str, datadir: Path, max_batch: int, **more: Any) -> runtime.Config:
     return runtime.Config(
         group=group,
         bootstrap=settings.kafka_bootstrap,
@@ -42,12 +45,14 @@ def _config(settings: Settings, group: str, datadir: Path, max_batch: int) -> ru
         heartbeat_interval=settings.session_seconds / 3,
         instance_id=settings.instance_id,
         max_batch=max_batch,
+        **more,
     )
 
 
 def sink_worker(settings: Settings, sink: Sink) -> runtime.App:
     """The app of one sink: a group of its own, so that a slow vendor delays only itself."""
-    app = runtime.app(_config(settings, sink_group(settings, sink.name), settings.data / f"sink-{sink.name}", SINK_BATCH))
+    folder = settings.data / f"sink-{sink.name}"
+    app = runtime.app(_config(settings, sink_group(settings, sink.name), folder, SINK_BATCH, fetch_bytes=SINK_FETCH))
     sinks.build(app, sink, settings.partitions)
     return app
 

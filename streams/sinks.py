@@ -10,7 +10,7 @@ import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -53,13 +53,6 @@ class Row(msgspec.Struct, array_like=True):
     """Digest of what the vendor has, empty when it has nothing."""
     erased: bool = False
 
-    def contact(self) -> Contact | None:
-        return Member.model_validate_json(self.member).contact if self.member else None
-
-    def person(self, loyalty_id: str) -> Person:
-        profile = orjson.loads(self.profile) if self.profile else {}
-        return Person(loyalty_id, self.contact(), profile, self.sequence)
-
     def digest(self) -> bytes:
         return hashlib.blake2b(self.member + b"\0" + self.profile, digest_size=8).digest()
 
@@ -85,14 +78,24 @@ class Work:
         self._happenings: list[Happening] = []
         self._changes: dict[int, bytes] = {}
         self._causes: dict[int, Record] = {}
+        self._contacts: dict[bytes, Contact | None] = {b"": None}
+
+    def _contact(self, member: bytes) -> Contact | None:
+        """Of a `loy.members` value, parsed once. Raises Unreadable."""
+        if member not in self._contacts:
+            self._contacts[member] = _contact(member)
+        return self._contacts[member]
+
+    def _person(self, key: bytes, row: Row, profile: Mapping[str, Any] | None = None) -> Person:
+        known = orjson.loads(row.profile or b"{}") if profile is None else profile
+        return Person(key.decode(), self._contact(row.member), known, row.sequence)
 
     def member(self, key: bytes, row: Row, record: Record) -> None:
         """Contact data came, or a tombstone. Raises Unreadable."""
         if record.value is None:
             self._erase(key, row, record)
         else:
-            contact = _contact(record.value)
-            self._moved |= {key} if contact != row.contact() else set()
+            self._moved |= {key} if self._contact(record.value) != self._contact(row.member) else set()
             row.member, row.erased = record.value, False
         self._touch(key, row, record)
 
@@ -117,7 +120,7 @@ class Work:
         self._urgent |= {key} if kind in _URGENT else set()
         told = kind in self._events
         if told and notify:
-            happening = Happening(row.person(key.decode()), event["id"], kind, data["occurred_at"], data)
+            happening = Happening(self._person(key, row, profile), event["id"], kind, data["occurred_at"], data)
             self._happenings.append(happening)
             self._causes[id(happening)] = record
         return told and not notify
@@ -131,7 +134,7 @@ class Work:
         who = key.decode()
         self._happenings = [one for one in self._happenings if one.person.loyalty_id != who]
         if row.sent:
-            erasure = ProfileChange(row.person(who), urgent=True, erased=True)
+            erasure = ProfileChange(self._person(key, row), urgent=True, erased=True)
             self._erasures.append(erasure)
             self._causes[id(erasure)] = record
         row.member, row.profile, row.sent, row.erased = b"", b"", b"", True
@@ -144,8 +147,7 @@ class Work:
 
     def _change(self, key: bytes) -> ProfileChange:
         row = self.rows[key]
-        person = row.person(key.decode())
-        change = ProfileChange(person, urgent=key in self._urgent, first=not row.sent, moved=key in self._moved)
+        change = ProfileChange(self._person(key, row), urgent=key in self._urgent, first=not row.sent, moved=key in self._moved)
         self._causes[id(change)] = self._latest[key]
         self._changes[id(change)] = key
         row.sent = row.digest()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import httpx
@@ -26,6 +26,7 @@ DEADLINE = 20.0
 SOON = {"backoff_max": 0.02, "halt_probe": 0.05, "timeout": 1.0}
 
 
+@cache
 def example(kind):
     """`data` of a valid event of that type, with a profile."""
     for path in sorted((EXAMPLES / kind / "valid").glob("*.json")):
