@@ -117,12 +117,13 @@ def sink(
     """A worker of one sink: tells a vendor of members and events, inside its limits. Settings are LOY_<NAME>_*."""
     from streams import sink_commands  # noqa: PLC0415
 
-    settings = settings_of(bootstrap)
-    vendor = sink_commands.named(name)
+    sink_commands.require(name)
     if requirements:
-        sink_commands.requirements(console, vendor)
+        sink_commands.requirements(console, sink_commands.named(name))
         return
+    settings = settings_of(bootstrap)
     run(require_topics(settings.kafka_bootstrap))
+    vendor = sink_commands.named(name)
     if dry_run:
         run(sink_commands.dry_run(console, settings, vendor))
     elif resync:

@@ -9,10 +9,15 @@ from streams import sink_tools
 from streams.settings import Settings
 
 
-def named(name: str) -> Sink:
-    """The sink of that name, from its settings. Raises ValueError for no such sink, ConfigurationError, MappingError."""
+def require(name: str) -> None:
+    """Raises ValueError for a sink that is not there."""
     if name not in registry.SINKS:
         raise ValueError(f"there is no sink {name!r}: say {', '.join(sorted(registry.SINKS))}")
+
+
+def named(name: str) -> Sink:
+    """The sink of that name, from its settings. Raises ValueError for no such sink, ConfigurationError, MappingError."""
+    require(name)
     return registry.build(name)
 
 
