@@ -9,7 +9,7 @@ from typing import Any
 
 from connectors.crm.mapping import CrmMapping, known
 from connectors.crm.port import Adapter, InteractionRow, MemberFirst, MemberRow, Reading
-from connectors.delivery import Again, Delivered, Happening, Item, Outcome, ProfileChange, Rejected
+from connectors.delivery import Again, Delivered, Happening, Item, Outcome, Person, ProfileChange, Rejected
 from connectors.sink import Call, Flow, Reply, Setup, chunks
 
 Members = Generator[Call, Reply, dict[str, Outcome]]
@@ -62,15 +62,15 @@ class Crm:
         """Write the members, then the interactions of those that do not wait themselves."""
         changes = {item.person.loyalty_id: item for item in batch if isinstance(item, ProfileChange)}
         members = yield from self._members([self._mapping.member_row(one.person, erased=one.erased) for one in changes.values()])
-        happenings = [item for item in batch if isinstance(item, Happening)]
-        ready = [item for item in happenings if isinstance(members.get(item.person.loyalty_id), Delivered | Rejected | None)]
-        told = yield from self._interactions(ready, members)
-        return [self._outcome(item, members, told) for item in batch]
-
-    def _outcome(self, item: Item, members: Mapping[str, Outcome], told: Mapping[str, Outcome]) -> Outcome:
-        if isinstance(item, ProfileChange):
-            return members[item.person.loyalty_id]
-        return told.get(self._mapping.interaction_row(item).key, Again("its member goes first"))
+        rows = {id(item): self._mapping.interaction_row(item) for item in batch if isinstance(item, Happening)}
+        ready = {row.key: row for row in rows.values() if isinstance(members.get(row.loyalty_id), Delivered | Rejected | None)}
+        unknown = {item.person.loyalty_id: item.person for item in batch if item.person.loyalty_id not in members}
+        told = yield from self._interactions(ready, unknown)
+        waits = Again("its member goes first")
+        return [
+            told.get(rows[id(item)].key, waits) if isinstance(item, Happening) else members[item.person.loyalty_id]
+            for item in batch
+        ]
 
     def _members(self, rows: Sequence[MemberRow]) -> Members:
         if not rows:
@@ -79,14 +79,12 @@ class Crm:
         return {row.loyalty_id: outcome for row, outcome in zip(rows, outcomes, strict=True)}
 
     def _interactions(
-        self, happenings: Sequence[Happening], members: Mapping[str, Outcome]
+        self, rows: Mapping[str, InteractionRow], people: Mapping[str, Person]
     ) -> Generator[Call, Reply, dict[str, Outcome]]:
-        """By key. A member that turns out to be unknown is written first, once."""
-        rows = {row.key: row for row in map(self._mapping.interaction_row, happenings)}
+        """By key. One of these people that the CRM turns out not to know is written first, once."""
         told = yield from self._write(rows.values())
-        lost = {rows[key].loyalty_id for key, outcome in told.items() if isinstance(outcome, MemberFirst)} - members.keys()
-        people = {item.person.loyalty_id: item.person for item in happenings if item.person.loyalty_id in lost}
-        written = yield from self._members([self._mapping.member_row(person) for person in people.values()])
+        lost = {rows[key].loyalty_id for key, outcome in told.items() if isinstance(outcome, MemberFirst)} & people.keys()
+        written = yield from self._members([self._mapping.member_row(people[member]) for member in sorted(lost)])
         told |= yield from self._write([rows[key] for key in told if _now(told[key], written.get(rows[key].loyalty_id))])
         return {key: _settled(outcome, written.get(rows[key].loyalty_id)) for key, outcome in told.items()}
 
