@@ -98,7 +98,6 @@ def test_the_catalogue_is_readable_on_a_narrow_terminal(loy, monkeypatch):
         "state-hash --rebuild",
         "cashiers",
         "worker",
-        "sink webhook",
     ],
 )
 def test_without_kafka_one_line_says_where_it_was_looked_for_and_what_to_do(loy, words):
