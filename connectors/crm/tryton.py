@@ -8,6 +8,7 @@ import re
 from base64 import urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from html import unescape
 from typing import Annotated, Any
 from urllib.parse import urlencode
@@ -22,10 +23,17 @@ from connectors.delivery import Person
 from connectors.sink import Again, Answer, Call, Delivered, Flow, Halt, Outcome, Rejected, Reply, Setup, Split, classify, segment
 
 Asked = Generator[Call, Reply, list[Any] | Problem]
-_RACED = Again("another writer was first", at_most=20)
+_ROUNDS = 4
 _MARK = re.compile(r"\[evt [^\]]*\]")
 _FAULTY = 4
 """So many times a row is tried at which the server fails, while it answers everything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Another writer was first: the party as it is now."""
+
+    party: Party | None
 
 
 class TrytonConfig(Configuration):
@@ -89,6 +97,15 @@ class Tryton:
         return outcomes
 
     def _member(self, row: MemberRow, party: Party | None) -> Generator[Call, Reply, Outcome]:
+        """Write it; again on top of what another writer has made of the party meanwhile."""
+        for _ in range(_ROUNDS):
+            done = yield from self._member_once(row, party)
+            if not isinstance(done, _Changed):
+                return done
+            party = done.party
+        return Again("other writers were first", at_most=20)
+
+    def _member_once(self, row: MemberRow, party: Party | None) -> Generator[Call, Reply, Outcome | _Changed]:
         erased = self._is_erased(row)
         if party and not erased and row.columns.get(self._mapping.member.version or "", party.version) < party.version:
             return Delivered(("stale",))
@@ -100,12 +117,13 @@ class Tryton:
             woken = yield self._call("PUT", f"{self._members}/{party.id}", {"active": True})
             if not _done(woken):
                 return (yield from self._refusal(row, party, woken))
-        wanted = self._shape.categories(row.columns)
-        for path in wanted:
-            problem = yield from self._category(path)
-            if problem is not None:
-                return problem
-        changes = self._shape.changes(row.columns, party, self._categories)
+        wanted: dict[Path, int] = {}
+        for path in self._shape.categories(row.columns):
+            found = yield from self._category(path)
+            if isinstance(found, Again | Halt | Rejected):
+                return found
+            wanted[path] = found
+        changes = self._shape.changes(row.columns, party, self._categories | wanted)
         if party and not party.active:
             changes["active"] = False
         return (yield from self._write(row, party, changes)) if changes else Delivered()
@@ -115,7 +133,9 @@ class Tryton:
         version = row.columns.get(self._mapping.member.version or "", 0)
         return row == self._mapping.member_row(Person(row.loyalty_id, None, {}, version))
 
-    def _write(self, row: MemberRow, party: Party | None, changes: Mapping[str, Any]) -> Generator[Call, Reply, Outcome]:
+    def _write(
+        self, row: MemberRow, party: Party | None, changes: Mapping[str, Any]
+    ) -> Generator[Call, Reply, Outcome | _Changed]:
         if party is None:
             values = {self._mapping.member.key: row.loyalty_id, **self._mapping.member.always, **changes}
             reply = yield self._call("POST", self._members, values, f=self._mapping.member.key)
@@ -126,7 +146,7 @@ class Tryton:
         told = reply.json() if isinstance(reply, Answer) else None
         return Delivered() if isinstance(told, dict) else Again("the answer is no party", unknown=True)
 
-    def _refusal(self, row: MemberRow, party: Party | None, reply: Reply) -> Generator[Call, Reply, Outcome]:
+    def _refusal(self, row: MemberRow, party: Party | None, reply: Reply) -> Generator[Call, Reply, Outcome | _Changed]:
         """The party that was found is gone or has changed, or there is one by now; else it is the row."""
         outcome = yield from self._fault(reply)
         if isinstance(reply, Answer) and reply.status in (400, 404):
@@ -135,7 +155,7 @@ class Tryton:
                 return parties
             now = parties.get(row.loyalty_id)
             if (now and (now.id, now.card)) != (party and (party.id, party.card)):
-                return _RACED
+                return _Changed(now)
         return outcome
 
     def _parties(self, codes: Sequence[str]) -> Generator[Call, Reply, dict[str, Party] | Problem]:
@@ -151,42 +171,43 @@ class Tryton:
         """Those that somebody deleted: a party that is given one cannot be read any more where the database lets that pass."""
         if not self._categories:
             return None
-        found = yield from self._search("party.category", [["id", "in", sorted(self._categories.values())]], ["name"])
+        known = set(self._categories.values())
+        found = yield from self._search("party.category", [["id", "in", sorted(known)]], ["name"])
         if isinstance(found, Again | Halt):
             return found
-        there = {int(one["id"]) for one in found}
-        self._categories = {path: number for path, number in self._categories.items() if number in there}
+        gone = known - {int(one["id"]) for one in found}
+        self._categories = {path: number for path, number in self._categories.items() if number not in gone}
         return None
 
-    def _category(self, path: Path) -> Generator[Call, Reply, Problem | Rejected | None]:
-        """See to it that it is there, with all above it."""
-        for depth in range(1, len(path) + 1):
-            if path[:depth] not in self._categories:
-                problem = yield from self._one_category(path[:depth])
-                if problem is not None:
-                    return problem
-        return None
+    def _category(self, path: Path) -> Generator[Call, Reply, int | Problem | Rejected]:
+        """The category, and all above it, made where they are not there."""
+        if path in self._categories:
+            return self._categories[path]
+        parent = (yield from self._category(path[:-1])) if path[:-1] else None
+        if isinstance(parent, Again | Halt | Rejected):
+            return parent
+        found = yield from self._found_or_made(path[-1], parent)
+        if isinstance(found, int):
+            self._categories[path] = found
+        return found
 
-    def _one_category(self, path: Path) -> Generator[Call, Reply, Problem | Rejected | None]:
-        """Found, created, or found after all, when another writer was first."""
-        parent, refusal = self._categories.get(path[:-1]), None
+    def _found_or_made(self, name: str, parent: int | None) -> Generator[Call, Reply, int | Problem | Rejected]:
+        """Looked for once more when it cannot be made: another writer may have been first."""
+        refusal: Problem | Rejected | None = None
         for _ in range(2):
-            domain = [["name", "=", path[-1]], ["parent", "=", parent]]
-            found = yield from self._search("party.category", domain, ["name"])
+            found = yield from self._search("party.category", [["name", "=", name], ["parent", "=", parent]], ["name"])
             if isinstance(found, Again | Halt):
                 return found
             if found:
-                self._categories[path] = int(found[0]["id"])
-                return None
+                return int(found[0]["id"])
             if refusal is not None:
-                break
-            reply = yield self._call("POST", "party.category", {"name": path[-1], "parent": parent})
-            if _done(reply):
-                continue
-            refusal = yield from self._fault(reply)
+                return refusal
+            reply = yield self._call("POST", "party.category", {"name": name, "parent": parent})
+            if not _done(reply):
+                refusal = yield from self._fault(reply)
             if isinstance(refusal, Again | Halt):
                 return refusal
-        return refusal if isinstance(refusal, Rejected) else Again(f"category {path[-1]} is not found", at_most=5)
+        return Again(f"category {name} is not found", at_most=5)
 
     # ------------------------------------------------------------ interactions
 
@@ -265,9 +286,11 @@ class Tryton:
         if problem is not None:
             return problem
         for path in self._shape.groups:
-            refusal = yield from self._category(path)
-            if refusal is not None:
-                return Halt(f"category {' / '.join(path)}: {refusal.words}") if isinstance(refusal, Rejected) else refusal
+            found = yield from self._category(path)
+            if isinstance(found, Rejected):
+                return Halt(f"category {' / '.join(path)}: {found.words}")
+            if isinstance(found, Again | Halt):
+                return found
         return None
 
     def _columns(self) -> Setup:
