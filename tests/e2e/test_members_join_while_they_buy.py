@@ -12,8 +12,7 @@ RULES = program(earning=earning())
 
 async def test_a_check_right_behind_the_registration_is_the_members(installed):
     system = await installed(RULES)
-    one, two = system.worker("one"), system.worker("two")
-    await asyncio.gather(one.ready(), two.ready())
+    await system.worker().ready()
 
     async def join_and_buy(n):
         card = f"card:NEW{n:04}"
