@@ -23,6 +23,7 @@ class Law(StrEnum):
     UNREADABLE = "unreadable"  # a record of ours that breaks the contract
     WRONG_KEY = "wrong_key"  # a record that lies under another key than its value says
     TWO_BODIES = "two_bodies"  # two different events under one id
+    TWO_MEMBERS = "two_members"  # one check that earned for two members
     SEQUENCE = "sequence"  # events of an account with a gap, out of order, or two under one number
     CAUSE = "cause"  # an event without its command
     BALANCE = "balance"  # a balance that is not the sum of its postings

@@ -103,6 +103,7 @@ class History:
         self._accounts: dict[str, _Account] = {}
         self._bodies: dict[int, int] = {}
         self._causes: set[int] = set()
+        self._earners: dict[int, int] = {}  # by check the account it earned for
 
     def command(self, head: CommandHead) -> None:
         """A command that events may come from."""
@@ -130,12 +131,22 @@ class History:
         problem = (
             _place(record, event, account)
             or self._caused(event, data.cause)
+            or self._earned_once(event)
             or _profile(event, data.balance, data.profile)
             or _fold(event, account, data.cause, data.postings, data.balance)
         )
         where = (account.where, record.origin) if account.where else (record.origin,)
         account.where = record.origin
         return Violation(*problem, where, event.subject) if problem else None
+
+    def _earned_once(self, event: Event) -> _Problem | None:
+        """A receipt earns for one member, however it was sent and claimed."""
+        if event.type != "LOY_POINT_ACCRUAL":
+            return None
+        check, account = event.data["check_id"], digest(event.subject.encode())
+        if self._earners.setdefault(digest(check.encode()), account) == account:
+            return None
+        return Law.TWO_MEMBERS, f"check {check} earned points for another member before"
 
     def _caused(self, event: Event, cause: str) -> _Problem | None:
         if cause_of(event.subject, cause) in self._causes:

@@ -1,5 +1,7 @@
 """What the proof must find, one broken law at a time, in logs written by hand; and that it finds nothing in a clean one."""
 
+import msgspec
+import orjson
 import pytest
 
 from schemas.codes import Code
@@ -530,3 +532,28 @@ def test_a_life_with_any_event_lost_is_not_proven(life):
         del topics.records[EVENTS.name][lost]
         broken(topics, Law.SEQUENCE)
     assert total > 20
+
+
+def test_one_check_that_earned_for_two_members_is_found(topics):
+    for name in ("M-1", "M-2"):
+        member = Member(key=name).joined()
+        member.sale(500, id="shared")
+        for step in member.steps:
+            Ledger(topics).write(step)
+    violation = topics.prove()
+    assert violation is not None
+    assert violation.law in (Law.TWO_MEMBERS, Law.TWO_ANSWERS)
+
+
+def test_one_check_that_was_claimed_beside_being_shown_a_card_is_found(topics):
+    topics.check()
+    for member in ("M-1", "M-2"):
+        topics.command("C-9", member=member, kind="tick")
+        event = topics.event("C-9", member=member, moves=[("issued", "available", 10, 1)])
+        detail = {"check_id": "C-9", "points": 10, "awards": [], "cuts": [], "debt_repaid": 0, "held": False}
+        body = orjson.loads(event.value)
+        body["data"] |= detail
+        body |= {"type": "LOY_POINT_ACCRUAL", "dataschema": "loystream:events/LOY_POINT_ACCRUAL"}
+        topics.records[EVENTS.name][-1] = msgspec.structs.replace(event, value=orjson.dumps(body))
+    topics.reply("pos.checks/0/0", id_="C-9", earned=10)
+    broken(topics, Law.TWO_MEMBERS, "C-9", "M-2")
