@@ -216,7 +216,8 @@ class Tryton:
         parties = yield from self._ids(sorted({row.loyalty_id for row in rows}))
         if isinstance(parties, Again | Halt):
             return [parties] * len(rows)
-        there = yield from self._single({_mark(row.key) for row in rows})
+        resources = [f"{self._members},{number}" for number in parties.values()]
+        there = yield from self._single(resources, {_mark(row.key) for row in rows})
         if isinstance(there, Again | Halt):
             return [there] * len(rows)
         new = [row for row in rows if row.loyalty_id in parties and _mark(row.key) not in there]
@@ -224,7 +225,9 @@ class Tryton:
         if new:
             notes = [{"resource": f"{self._members},{parties[row.loyalty_id]}", "message": self._message(row)} for row in new]
             reply = yield self._call("POST", f"{self._notes}/create", {"vlist": notes})
-            told = (yield from self._notes_taken(reply, len(new))) or (yield from self._swept({_mark(row.key) for row in new}))
+            told = (yield from self._notes_taken(reply, len(new))) or (
+                yield from self._swept(resources, {_mark(row.key) for row in new})
+            )
         written_now = {row.key: told for row in new}
         unknown = MemberFirst("NO_PARTY", "no party has this code")
         return [written_now.get(row.key, Delivered() if row.loyalty_id in parties else unknown) for row in rows]
@@ -239,13 +242,13 @@ class Tryton:
         told = reply.json() if isinstance(reply, Answer) else None
         return None if isinstance(told, list) and len(told) == count else Again("the answer is no list of notes", unknown=True)
 
-    def _swept(self, marks: set[str]) -> Generator[Call, Reply, Outcome]:
-        there = yield from self._single(marks)
+    def _swept(self, resources: Sequence[str], marks: set[str]) -> Generator[Call, Reply, Outcome]:
+        there = yield from self._single(resources, marks)
         return there if isinstance(there, Again | Halt) else Delivered()
 
-    def _single(self, marks: set[str]) -> Generator[Call, Reply, set[str] | Problem]:
-        """Which of the marks have a note. Of several with the same mark only the first is left."""
-        domain = ["OR", *(["message", "like", f"%{mark}%"] for mark in marks)]
+    def _single(self, resources: Sequence[str], marks: set[str]) -> Generator[Call, Reply, set[str] | Problem]:
+        """Which of the marks have a note. Of several with the same mark only the first is left, if the user may delete notes."""
+        domain = [["resource", "in", resources], ["OR", *(["message", "like", f"%{mark}%"] for mark in sorted(marks))]]
         found = yield from self._search(self._notes, domain, ["message"])
         if isinstance(found, Again | Halt):
             return found
@@ -254,9 +257,9 @@ class Tryton:
             notes[_MARK.findall(one["message"])[-1]].append(int(one["id"]))
         for surplus in [number for numbers in notes.values() for number in sorted(numbers)[1:]]:
             reply = yield self._call("DELETE", f"{self._notes}/{surplus}")
-            if not _done(reply) and not (isinstance(reply, Answer) and reply.status == 404):
-                outcome = yield from self._fault(reply)
-                return Halt(f"note {surplus}: {outcome.words}") if isinstance(outcome, Rejected) else outcome
+            outcome = None if _done(reply) else classify(reply)
+            if isinstance(outcome, Again):
+                return outcome
         return set(notes)
 
     def _message(self, row: InteractionRow) -> str:

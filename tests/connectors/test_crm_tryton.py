@@ -293,6 +293,16 @@ async def test_a_tag_that_somebody_deleted_is_made_anew(line, server, member):
     assert "Loyalty / Tier / Onyx" in tags(line.party(f"{member}-b"))
 
 
+async def test_a_user_who_may_keep_parties_and_no_more_is_enough(line, server, member):
+    courier = line.courier(key=server.key_of_a_user("loystream", "Party Administration"))
+    one = happening(member)
+    for _ in range(2):
+        assert await line.deliver(change(member), one, happening(member, "LOY_OPT_IN"), courier=courier) == []
+    assert len(line.notes(member)) == 3
+    await line.deliver(change(member, version=9, erased=True), courier=courier)
+    assert (line.party(member)["name"], tags(line.party(member))) == (None, set())
+
+
 # ---------------------------------------------------------------- errors
 
 

@@ -89,9 +89,23 @@ class Tryton:
     def _command(self, program, *words):
         return [self._bin / program, "-c", self._configuration, "-d", DATABASE, *words]
 
+    def key_of_a_user(self, login, group):
+        """The key of a new user who is in that group and no more."""
+        _, token = self._login()
+        groups = self._rpc(token, "model.res.group.search", [["name", "=", group]], 0, None, None, {})
+        values = {"name": login, "login": login, "password": f"{PASSWORD}-{login}", "groups": [["add", groups]]}
+        (user,) = self._rpc(token, "model.res.user.create", [values], {})
+        return self._key_for(token, user)
+
     def _new_key(self):
+        user, token = self._login()
+        return self._key_for(token, user)
+
+    def _login(self):
         user, session, *_ = self._rpc("", "common.db.login", "admin", {"password": PASSWORD})
-        token = base64.b64encode(f"admin:{user}:{session}".encode()).decode()
+        return user, base64.b64encode(f"admin:{user}:{session}".encode()).decode()
+
+    def _key_for(self, token, user):
         application = {"user": user, "application": "rest"}
         numbers = self._rpc(token, "model.res.user.application.create", [application], {})
         return self._rpc(token, "model.res.user.application.read", numbers, ["key"], {})[0]["key"]
