@@ -71,7 +71,7 @@ class Oracle:
         """Upsert contacts."""
         table = self._mapping.member
         outcomes = yield from self._upsert(table.table, [{table.key: row.loyalty_id, **nested(row.columns)} for row in rows])
-        return [Rejected(outcome.code, outcome.words) if isinstance(outcome, MemberFirst) else outcome for outcome in outcomes]
+        return [_member(outcome) for outcome in outcomes]
 
     def interactions(self, rows: Sequence[InteractionRow]) -> InteractionFlow:
         """Upsert activities. `member` is a child and its column, e.g. `ActivityContact.ContactPartyNumber`."""
@@ -81,7 +81,24 @@ class Oracle:
         for row in rows:
             bind: Any = [{column: row.loyalty_id}] if column else row.loyalty_id
             payloads.append({table.key: row.key, **nested(row.columns), child: bind})
-        return (yield from self._upsert(table.table, payloads))
+        outcomes = yield from self._upsert(table.table, payloads)
+        return (yield from self._sure(rows, payloads, list(outcomes)))
+
+    def _sure(
+        self, rows: Sequence[InteractionRow], payloads: Sequence[Mapping[str, Any]], outcomes: list[Outcome | MemberFirst]
+    ) -> InteractionFlow:
+        """What a refusal says of a missing contact is not published, so it is asked for. If it is there (by now), once more."""
+        doubted = {row.loyalty_id for row, outcome in zip(rows, outcomes, strict=True) if isinstance(outcome, MemberFirst)}
+        if not doubted:
+            return outcomes
+        there = yield from self.read(sorted(doubted), [])
+        outcomes = [_asked(outcome, row.loyalty_id in there) for row, outcome in zip(rows, outcomes, strict=True)]
+        again = [n for n, row in enumerate(rows) if isinstance(outcomes[n], MemberFirst) and there[row.loyalty_id] is not None]
+        if again:
+            repeated = yield from self._upsert(self._mapping.interaction.table, [payloads[number] for number in again])
+            for number, outcome in zip(again, repeated, strict=True):
+                outcomes[number] = _member(outcome)
+        return outcomes
 
     def _upsert(self, table: str, payloads: Sequence[Mapping[str, Any]]) -> InteractionFlow:
         if len(payloads) == 1:
@@ -150,6 +167,18 @@ def _single(reply: Reply) -> Outcome | MemberFirst:
         return _refusal(*_error(reply.json(), reply))
     told = body(reply)
     return (verdict(reply) or told) if isinstance(told, Again | Halt) else Delivered()
+
+
+def _asked(outcome: Outcome | MemberFirst, told: bool) -> Outcome | MemberFirst:  # noqa: FBT001  # one fact
+    """The outcome of a row, given whether its member could be asked for."""
+    if isinstance(outcome, MemberFirst) and not told:
+        return Again(f"refused, and whether its member is there could not be asked: {outcome.words[:300]}")
+    return outcome
+
+
+def _member(outcome: Outcome | MemberFirst) -> Outcome:
+    """A refusal where no member is missing."""
+    return Rejected(outcome.code, outcome.words) if isinstance(outcome, MemberFirst) else outcome
 
 
 def _batch_outcome(reply: Reply) -> Outcome:

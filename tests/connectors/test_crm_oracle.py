@@ -12,6 +12,7 @@ from tests.connectors.ground import change, happening
 
 API = "/crmRestApi/resources/11.13.18.05"
 TWO = [change("M-1", version=7), change("M-2", version=9)]
+NOBODY = told(200, {"items": []})
 ALL = told(200, {"parts": [{"id": "p0"}, {"id": "p1"}]})
 
 
@@ -122,15 +123,36 @@ def test_a_single_answer_says_what_became_of_the_row(answer, expected):
     assert outcomes([change("M-1")], answer)[0] == [expected]
 
 
-def test_an_interaction_that_is_refused_gets_one_more_try_with_its_member_written_first():
-    result, calls = outcomes([happening("M-1")], told(400, error("no such contact")), told(200, {}), told(200, {}))
+def test_an_interaction_of_a_missing_member_gets_one_more_try_with_the_member_written_first():
+    refused = told(400, error("no such contact"))
+    result, calls = outcomes([happening("M-1")], refused, NOBODY, told(200, {}), told(200, {}))
     assert result == [Delivered()]
-    assert [call.path for call in calls] == [f"{API}/activities", f"{API}/contacts", f"{API}/activities"]
+    assert [(call.method, call.path.partition("?")[0]) for call in calls] == [
+        ("POST", f"{API}/activities"),
+        ("GET", f"{API}/contacts"),
+        ("POST", f"{API}/contacts"),
+        ("POST", f"{API}/activities"),
+    ]
+
+
+def test_an_interaction_of_a_member_who_is_there_is_rejected_and_the_member_not_touched():
+    refused = told(400, error("bad subject"))
+    somebody = told(200, {"items": [{"PartyNumber": "M-1"}]})
+    result, calls = outcomes([happening("M-1")], refused, somebody, refused)
+    assert result == [Rejected("27004", "/LastName bad subject")]
+    assert calls[1].path.endswith("&fields=PartyNumber&onlyData=true&limit=1")
+    assert outcomes([happening("M-1")], refused, somebody, told(200, {}))[0] == [Delivered()], "somebody wrote it meanwhile"
 
 
 def test_if_it_was_not_that_the_interaction_is_rejected_with_the_words():
-    answers = (told(400, error("bad subject")), told(200, {}), told(400, error("bad subject")))
+    refused = told(400, error("bad subject"))
+    answers = (refused, NOBODY, told(200, {}), refused, told(200, {"items": [{"PartyNumber": "M-1"}]}), refused)
     assert outcomes([happening("M-1")], *answers)[0] == [Rejected("27004", "/LastName bad subject")]
+
+
+def test_while_nobody_can_say_whether_the_member_is_there_nothing_is_decided():
+    result, _ = outcomes([happening("M-1")], told(400, error()), told(503))
+    assert result == [Again("refused, and whether its member is there could not be asked: /LastName why")]
 
 
 def test_a_tenant_without_upserts_in_batches_gets_single_requests():
