@@ -8,10 +8,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install lock run up test check fmt bench schemas clean
+.PHONY: help install lock run up test check fmt bench bench-sinks schemas clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(STAMP)  ## Python packages, Java and Maven if missing, and the Kafka server jars
 
@@ -49,6 +49,9 @@ schemas: install  ## write schemas/json and the AsyncAPI document from the model
 
 bench: install  ## the whole path measured, beside a plain aiokafka loop in the same run
 	@$(BIN)/loy bench
+
+bench-sinks: install  ## each sink measured against its vendor's limits, in a sandbox
+	@$(BIN)/loy bench-sinks
 
 clean:  ## forget the environment and local data (not the Maven cache)
 	@rm -rf $(VENV) .loystream build *.egg-info

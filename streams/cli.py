@@ -385,6 +385,20 @@ def bench(
     run(measure(console, settings_of(), seconds=seconds, accounts=accounts))
 
 
+@app.command("bench-sinks")
+def bench_sinks(
+    members: Annotated[int, typer.Option(min=1, help="Changed members; the webhook gets a tenth.")] = 20_000,
+    only: Annotated[str | None, typer.Option(help="One sink: infobip, ometria, crm, webhook.")] = None,
+) -> None:
+    """Drain a backlog of changed members through each sink, inside the vendor's limits. CPU and saturation matter."""
+    from streams.bench.sinks import COURSES  # noqa: PLC0415
+    from streams.bench.sinks import bench_sinks as measure  # noqa: PLC0415
+
+    if only is not None and only not in COURSES:
+        raise ValueError(f"there is no {only!r} to measure: say {', '.join(COURSES)}")
+    run(measure(console, settings_of(), members=members, sinks=[only] if only else tuple(COURSES)))
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         console.print(version("loystream"))

@@ -85,10 +85,20 @@ def start_sinks(settings: Settings) -> list[Worker]:
     started = []
     for sink, sandbox in VENDORS.items():
         port = free_port()
-        url = f"http://127.0.0.1:{port}"
-        started.append(_start(settings, f"sandbox-{sandbox}", "sandbox", sandbox, "--port", str(port), "--clock", "data"))
-        started.append(_start(settings, f"sink-{sink}", "sink", sink, environment=sandbox_settings(sandbox, url), page=url))
+        url = f"http://{HOST}:{port}"
+        started.append(start_sandbox(settings, sandbox, port, clock="data"))
+        started.append(start_sink(settings, sink, sandbox_settings(sandbox, url), page=url))
     return started
+
+
+def start_sandbox(settings: Settings, name: str, port: int, *, clock: str) -> Worker:
+    """A vendor's API on loopback, in a process of its own."""
+    return _start(settings, f"sandbox-{name}", "sandbox", name, "--port", str(port), "--clock", clock)
+
+
+def start_sink(settings: Settings, name: str, environment: Mapping[str, str], page: str = "") -> Worker:
+    """A `loy sink` of its own; `environment` has the settings of that sink."""
+    return _start(settings, f"sink-{name}", "sink", name, environment=environment, page=page)
 
 
 def _start(settings: Settings, name: str, *command: str, environment: Mapping[str, str] | None = None, page: str = "") -> Worker:

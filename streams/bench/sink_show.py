@@ -1,0 +1,93 @@
+"""What the sinks did as one table for people, with the aim beside it and what it was measured on."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from streams.broker import resolve_jars
+
+AIM_CORE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """One backlog, from a sink that takes work to its last commit."""
+
+    sink: str
+    sandbox: str
+    members: int
+    """Each a changed profile and an event."""
+    seconds: float
+    allowed_seconds: float
+    """What the limit needs for so many, were every request full."""
+    cpu_seconds: float
+    """Of the sink's process, user and system, all threads."""
+    operation: str
+    """Whose limit is the narrow one."""
+    rate: float
+    """Of that operation, requests a second."""
+    narrow_requests: int
+    """Requests of that operation."""
+    requests: int
+    """Of every operation."""
+    refused: int
+    """Answered with anything but 2xx."""
+
+    @property
+    def items_per_second(self) -> float:
+        """Profiles and events."""
+        return 2 * self.members / self.seconds
+
+    @property
+    def saturation(self) -> float:
+        """Share of the narrow limit that was used."""
+        return self.narrow_requests / self.seconds / self.rate
+
+    @property
+    def core(self) -> float:
+        """Share of one core."""
+        return self.cpu_seconds / self.seconds
+
+
+def table(results: Sequence[Drained], partitions: int) -> RenderableType:
+    """The figures for `rich`."""
+    columns = (
+        "sink", "members", "limit, requests/s", "requests/s", "of limit", "items/s", "drained in", "limit allows",
+        "CPU of a core", "not 2xx",
+    )  # fmt: skip
+    rows = Table(*columns, title="[bold]Sinks, measured against sandboxes", title_justify="left")
+    for column in rows.columns[1:]:
+        column.justify = "right"
+    for one in results:
+        met = "green" if one.core < AIM_CORE else "red"
+        rows.add_row(
+            one.sink if one.sink == one.sandbox else f"{one.sink} ({one.sandbox})",
+            f"{one.members:,}",
+            f"{one.rate:g} ({one.operation})",
+            f"{one.narrow_requests / one.seconds:,.1f}",
+            f"{one.saturation:.0%}",
+            f"{one.items_per_second:,.0f}",
+            f"{one.seconds:,.1f} s",
+            f"{one.allowed_seconds:,.1f} s",
+            f"[{met}]{one.core:.0%}[/]",
+            str(one.refused),
+        )
+    return Group(rows, Text(conditions(partitions)))
+
+
+def conditions(partitions: int) -> str:
+    """What the figures were measured on, and what they mean."""
+    kafka = next(resolve_jars().glob("kafka_*.jar")).stem.rpartition("-")[2]
+    return (
+        f"Measured on {os.cpu_count()} cores ({platform.machine()}, Python {platform.python_version()}) shared with Apache Kafka "
+        f"{kafka}, one node, {partitions} partitions, and with the sandbox, which validates everything and eats CPU of its own: "
+        f"the sink's own share of a core is the honest figure, aim < {AIM_CORE:.0%}. Each member is a changed profile and an "
+        f"event, counted where they arrived. The limits are those the sinks keep as set; "
+        f"beyond the vendors' the sandboxes answer 429. "
+        f"Drained means committed; commits come once a second."
+    )
