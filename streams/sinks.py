@@ -184,6 +184,8 @@ class SinkAgent:
 
     async def handle(self, batch: Batch) -> None:
         """Deliver one batch; back when the vendor has it and the rows say so."""
+        if batch.topic == EVENTS.name:  # whose event it is was said before it happened, but in another topic
+            await self._while_ours(self._app.caught_up(MEMBERS.name, batch.partition))
         async with self._turns[batch.partition]:
             self._oldest[batch.partition] = batch.records[0].timestamp_ms / 1000
             try:

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -24,6 +25,9 @@ from streams.runtime.producing import Outbox, Post
 from streams.runtime.recovery import CarefulTables
 from streams.runtime.stores import Stores
 from streams.runtime.tables import PartitionedTable
+
+BARE_SECONDS = 3.0
+LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,7 @@ class App(faust.App):
         self.config = config
         self.compacted: set[str] = set()
         self.lease = Lease(config.session_timeout)
+        self._bare_ends: dict[TP, int] = {}
         self._post: Post | None = None
         super().__init__(config.group, **_settings(config))
         self.transport = BatchTransport(self.conf.broker_consumer, self)
@@ -149,6 +154,21 @@ class App(faust.App):
     async def leaving(self) -> None:
         """Back as soon as partitions are given up (a rebalance, a stop): the batches at hand are waited for from then on."""
         await self.consumer.suspend_flow.wait()
+
+    async def caught_up(self, topic: str, partition: int) -> None:
+        """Back when every record that the partition of this worker held at the call is finished.
+
+        The end of a compacted log may be bare: where nothing comes for BARE_SECONDS, nothing will.
+        """
+        tp, book = TP(topic, partition), self.consumer.book
+        end = (await self.consumer.highwaters(tp))[tp]
+        done, since = book.position(tp), time.monotonic()
+        while end != self._bare_ends.get(tp) and (done is None or done < end):
+            await asyncio.sleep(LOOK_SECONDS)
+            if book.busy(tp) or book.position(tp) != done:
+                done, since = book.position(tp), time.monotonic()
+            elif time.monotonic() - since > BARE_SECONDS:
+                self._bare_ends[tp] = end
 
     def lag(self) -> dict[TP, int]:
         """Records not yet finished, per source partition of this worker (as of the last fetch)."""
