@@ -30,7 +30,13 @@ def sandbox_settings(name: str, url: str) -> dict[str, str]:
 
 _SETTINGS: dict[str, dict[str, str]] = {
     "infobip": {"LOY_INFOBIP_BASE_URL": "{url}", "LOY_INFOBIP_API_KEY": "key", "LOY_INFOBIP_EVENT_MAX_AGE_DAYS": "0"},
-    "ometria": {"LOY_OMETRIA_BASE_URL": "{url}", "LOY_OMETRIA_API_KEY": "key", "LOY_OMETRIA_RPS": "8"},
+    "ometria": {
+        "LOY_OMETRIA_BASE_URL": "{url}",
+        "LOY_OMETRIA_API_KEY": "key",
+        "LOY_OMETRIA_RPS": "7",
+        "LOY_OMETRIA_SEGMENTS": '{{"Gold": 8400, "Silver": 8401}}',
+        "LOY_OMETRIA_MEMBER_SEGMENT": "8402",
+    },
     "webhook": {"LOY_WEBHOOK_BASE_URL": "{url}/hook", "LOY_WEBHOOK_SECRETS": webhook.SECRET},
     "dataverse": {
         "LOY_CRM_ADAPTER": "dataverse",

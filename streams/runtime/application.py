@@ -167,7 +167,7 @@ class App(faust.App):
             await asyncio.sleep(LOOK_SECONDS)
             if book.busy(tp) or book.position(tp) != done:
                 done, since = book.position(tp), time.monotonic()
-            elif time.monotonic() - since > BARE_SECONDS:
+            elif done is not None and time.monotonic() - since > BARE_SECONDS:
                 self._bare_ends[tp] = end
 
     def lag(self) -> dict[TP, int]:

@@ -31,7 +31,12 @@ class Reader:
 
 
 async def looked():
-    await asyncio.sleep(application.LOOK_SECONDS * 5)
+    await asyncio.sleep(application.LOOK_SECONDS * 10)
+
+
+async def given_up():
+    """Longer than a bare end is waited for."""
+    await asyncio.sleep(application.BARE_SECONDS * 2)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +56,7 @@ async def test_what_is_being_worked_on_is_waited_for_however_long():
     reader.book.start(MEMBERS, 0)
     reader.book.hand_out(MEMBERS, 0, 4, token)
     waiting = reader.waits()
-    await asyncio.sleep(0.1)
+    await given_up()
     assert not waiting.done()
     reader.end = 9  # what comes later is not waited for
     reader.book.finish(MEMBERS, token)
@@ -61,7 +66,7 @@ async def test_what_is_being_worked_on_is_waited_for_however_long():
 async def test_a_partition_that_is_not_read_yet_is_waited_for():
     reader = Reader(end=1)
     waiting = reader.waits()
-    await looked()
+    await given_up()
     assert not waiting.done()
     reader.book.start(MEMBERS, 1)
     await asyncio.wait_for(waiting, 1)
