@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Json, SecretStr
+from pydantic import AfterValidator, Field, Json
 
-from connectors.configuration import Configuration, SafeUrl
+from connectors.configuration import Configuration, SafeUrl, Secret
 from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS
 
 HOUR = 3600
@@ -32,7 +32,7 @@ class Config(Configuration):
 
     base_url: Annotated[SafeUrl, AfterValidator(_root)] = "https://api.ometria.com"
     """Where Ometria answers."""
-    api_key: SecretStr
+    api_key: Secret
     """Settings > API keys."""
     collection: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^\S+$")] = "loyalty"
     """The source that the contacts belong to. One of its own, so that what is missing here never overrides the shop's data."""

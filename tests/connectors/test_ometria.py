@@ -4,6 +4,7 @@ import string
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 
 import orjson
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from connectors.configuration import ConfigurationError
 from connectors.delivery import Again, Delivered, Halt, Happening, Person, ProfileChange, Rejected, Split
 from connectors.mapping import MappingError
-from connectors.ometria import Ometria, event_id
+from connectors.ometria import Config, Ometria, event_id
 from connectors.sandbox.ometria import CUSTOM_EVENTS, CUSTOM_FIELDS
 from connectors.sink import Answer, Audited, Call, Demanding, Lost, Queueing
 from schemas.events import EVENTS
@@ -193,6 +194,12 @@ def test_what_somebody_has_to_create_is_listed_and_is_what_the_sandbox_has():
     events = [line.split(": ")[1].split(" with ") for line in lines if line.startswith("Custom event")]
     assert {name: dict(one.split(" ") for one in told.split(", ")) for name, told in events} == CUSTOM_EVENTS
     assert "Static segment: 8400 for tier Gold" in IN_SEGMENTS.requirements()
+
+
+def test_the_page_names_every_setting_and_all_that_somebody_has_to_create():
+    page = Path("docs/sinks/ometria.md").read_text()
+    names = [f"LOY_OMETRIA_{name.upper()}" for name in Config.model_fields]
+    assert [name for name in (*names, *CUSTOM_FIELDS, *CUSTOM_EVENTS) if f"`{name}`" not in page] == []
 
 
 def test_what_the_worker_may_ask_of_it():
