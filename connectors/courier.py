@@ -59,6 +59,8 @@ class Bucket:
     def __init__(self, rate: float, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.rate = rate
+        self.queue = asyncio.Lock()
+        """Held while waiting for a turn: after a stall of the process those who wait go one by one, not all at once."""
         self._next = clock()
         self._paused_until = 0.0
         self._eased_until = 0.0
@@ -234,11 +236,12 @@ class Courier:
     async def _turn(self, operation: str) -> None:
         """Wait for the limit, and for what the vendor asked us to wait."""
         bucket = self._buckets[operation]
-        while (wait := bucket.reserve()) > 0:
-            self._observer.waited(operation, wait)
-            await self._patience.sleep(wait)
-            if not bucket.paused:
-                return
+        async with bucket.queue:
+            while (wait := bucket.reserve()) > 0:
+                self._observer.waited(operation, wait)
+                await self._patience.sleep(wait)
+                if not bucket.paused:
+                    return
 
     async def _request(self, call: Call) -> Reply:
         began = self._patience.clock()
