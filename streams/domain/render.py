@@ -38,8 +38,9 @@ def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
     """The events of a command, in order, as structured CloudEvents JSON."""
     if not outcome.facts:
         return []
-    balance = _balance(outcome.balance)
-    profile = _profile(command.account, outcome, plan)
+    # Printed once for all events of the command: these two are most of an event.
+    balance = orjson.Fragment(orjson.dumps(_balance(outcome.balance)))
+    profile = orjson.Fragment(orjson.dumps(_profile(command.account, outcome, plan)))
     return [
         orjson.dumps(
             {
@@ -60,7 +61,7 @@ def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
 
 
 def _data(
-    fact: Fact, command: AnyCommand, outcome: Outcome, balance: dict[str, Any], profile: dict[str, Any] | None
+    fact: Fact, command: AnyCommand, outcome: Outcome, balance: orjson.Fragment, profile: orjson.Fragment
 ) -> dict[str, Any]:
     detail = {name: instant(value) if name in _INSTANTS else value for name, value in fact.detail.items()}
     if fact.type == "LOY_POINT_ACCRUAL" and outcome.sale:
