@@ -25,7 +25,7 @@ def requirements(console: Console, sink: Sink) -> None:
     """What a person must create at the vendor's, when the vendor has no API for it."""
     tell = getattr(sink, "requirements", None)
     lines = tell() if tell else [f"{sink.name} needs nothing but its settings: the sink makes the rest."]
-    console.print("\n".join(lines), markup=False, highlight=False)
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 async def dry_run(console: Console, settings: Settings, sink: Sink) -> None:
