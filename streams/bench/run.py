@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -75,6 +76,7 @@ class _Run:
         self._bootstrap = settings.kafka_bootstrap
         self._broker_pid = broker_pid
         self._scale = scale
+        self._busy = os.getloadavg()[0]
         self._receipts: Iterator[Arrival] = load.receipts(scale.clones)
 
     async def all(self) -> Result:
@@ -89,7 +91,7 @@ class _Run:
             delays = await self._latencies(log, ours)
         await self._prove()
         sizes, recovery = await self._recovery()
-        return Result(self._settings, members, ours, theirs, delays, sizes, recovery)
+        return Result(self._settings, self._busy, members, ours, theirs, delays, sizes, recovery)
 
     def _say(self, what: str) -> None:
         self._console.print(f"{what} ...", highlight=False)

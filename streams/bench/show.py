@@ -32,6 +32,8 @@ class Result:
     """Everything a run measured."""
 
     settings: Settings
+    busy: float
+    """The machine's load average before anything of ours ran: what else it had to do."""
     members: int
     ours: Rate
     theirs: Rate
@@ -124,5 +126,5 @@ def conditions(result: Result) -> str:
         f"{platform.python_version()}); Apache Kafka {kafka}, one node, {result.settings.partitions} partitions, acks=all; "
         f"aiokafka {version('aiokafka')}; batches of at most {worker.max_batch} records, fetch wait {worker.fetch_wait_ms} ms, "
         f"linger 0 ms, commit every {worker.commit_interval:.0f} s; store {result.settings.store}; {result.members:,} members; "
-        f"program grocer."
+        f"program grocer. Load average before the run: {result.busy:.1f}."
     )

@@ -195,6 +195,6 @@ async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     for figure in (
         "checks/s, one worker", "CPU-us per check, worker", "peak memory", "ours / peer", "at 250 checks/s", "p50 / p99 / p99.9",
         "quiet, packed", "quiet, on disk", "cold: seconds", "warm: seconds", "Apache Kafka", "batches of at most", "linger",
-        "store rocksdb", "cores", "The peer skips",
+        "store rocksdb", "cores", "Load average", "The peer skips",
     ):  # fmt: skip
         assert figure in shown
