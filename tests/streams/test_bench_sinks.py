@@ -57,5 +57,5 @@ async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     assert result.cpu_seconds > 0
     assert not list(tmp_path.iterdir())
     shown = re.sub(r"\s+", " ", out.getvalue())
-    for figure in ("ometria", "of limit", "items/s", "drained in", "limit allows", "CPU of a core", "Apache Kafka", "cores"):
+    for figure in ("ometria", "limit/s", "used", "items/s", "drained", "allowed", "CPU", "not 2xx", "Apache Kafka", "cores"):
         assert figure in shown
