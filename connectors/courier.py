@@ -26,6 +26,8 @@ RETRY_AFTER_MAX = 300.0
 BACKOFF_MAX = 60.0
 HALT_PROBE = 30.0
 """While credentials or configuration are wrong, try again so often."""
+EASE_PACED = 5.0
+"""Where a vendor only counts calls in seconds, a few seconds of half the rate are over it."""
 EASE = 60.0
 """So many seconds at half the rate after a 429 that names no delay, and while the vendor's queue fills up."""
 AT_ONCE = 8
@@ -71,6 +73,10 @@ class Bucket:
         turn = max(now, self._paused_until, self._next - SLACK)
         self._next = max(turn, self._next) + (2 if self._eased_until > now else 1) / self.rate
         return turn - now
+
+    def went(self) -> None:
+        """The turn is taken now, later than it was meant when the process stalled: the next one keeps its distance."""
+        self._next = max(self._next, self._clock() + (1 - SLACK * self.rate) / self.rate)
 
     def pause(self, seconds: float) -> None:
         """Nobody calls before so many seconds are over, also those who had their turn before."""
@@ -241,7 +247,8 @@ class Courier:
                 self._observer.waited(operation, wait)
                 await self._patience.sleep(wait)
                 if not bucket.paused:
-                    return
+                    break
+            bucket.went()
 
     async def _request(self, call: Call) -> Reply:
         began = self._patience.clock()
@@ -263,7 +270,7 @@ class Courier:
         if answer.retry_after and answer.status in (429, 503):
             bucket.pause(answer.retry_after)
         elif answer.status == 429 or self._crowded(answer):
-            bucket.ease(self._patience.ease)
+            bucket.ease(self._patience.ease if isinstance(self.sink, Queueing) else min(self._patience.ease, EASE_PACED))
 
     def _crowded(self, answer: Answer) -> bool:
         """The vendor's queue is nearly full."""
