@@ -131,21 +131,7 @@ class Tick(_Command):
     type: Literal["tick"]
 
 
-Command = Annotated[
-    ApplySale
-    | ApplyReturn
-    | ApplyVoid
-    | Redeem
-    | Join
-    | Update
-    | Leave
-    | AdjustPoints
-    | Decide
-    | AskReceipt
-    | TakeReceipt
-    | Tick,
-    Field(discriminator="type"),
-]
 AnyCommand = (
     ApplySale | ApplyReturn | ApplyVoid | Redeem | Join | Update | Leave | AdjustPoints | Decide | AskReceipt | TakeReceipt | Tick
 )
+Command = Annotated[AnyCommand, Field(discriminator="type")]

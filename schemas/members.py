@@ -141,21 +141,6 @@ class Claim(_Command):
     business_date: Day
 
 
-MemberCommand = Annotated[
-    OptIn
-    | UpdateContact
-    | OptOut
-    | LinkIdentifier
-    | BlockIdentifier
-    | ReplaceCard
-    | Erase
-    | Adjust
-    | Approve
-    | Review
-    | SetTier
-    | Claim,
-    Field(discriminator="type"),
-]
 AnyMemberCommand = (
     OptIn
     | UpdateContact
@@ -170,6 +155,7 @@ AnyMemberCommand = (
     | SetTier
     | Claim
 )
+MemberCommand = Annotated[AnyMemberCommand, Field(discriminator="type")]
 
 
 class Member(Model):
