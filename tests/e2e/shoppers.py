@@ -8,12 +8,12 @@ import orjson
 
 from schemas.codec import parse_command, parse_inbound
 from schemas.topics import CHECKS, COMMANDS, MEMBER_COMMANDS, REDEMPTIONS
+from streams.chaos.oracle import NaiveLedger, Rules, as_program
 from streams.domain.account import unpack
 from streams.domain.profile import balance_of
 from streams.log import read_topic
 from tests.e2e.harness import until
-from tests.simulation.naive_ledger import NaiveLedger, Rules
-from tests.simulation.world import World, as_program
+from tests.simulation.world import World
 from tests.tills import opt_in, request
 
 DAYS = 15  # of one shopping; two of them are less than the horizon: what a crash repeats is always remembered

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from streams.chaos.oracle import Rules
 from streams.program_files import load_program
-from tests.simulation.naive_rules import Rules
 from tests.simulation.worker import DAY
 from tests.simulation.world import World
 

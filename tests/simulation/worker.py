@@ -13,47 +13,17 @@ import orjson
 from schemas.codec import parse_command, parse_inbound
 from schemas.commands import AnyCommand
 from schemas.members import Adjust, Approve, OptIn, OptOut
-from schemas.program import Program
 from schemas.redemptions import Cancel, Confirm, Reserve
 from schemas.topics import CHECKS, MEMBER_COMMANDS, REDEMPTIONS
+from streams.chaos.oracle import DAY, Record, record_id
 from streams.domain import render
 from streams.domain.account import pack, unpack
 from streams.domain.decide import decide
 from streams.domain.plan import Plan
 from tests import builders
-from tests.simulation.naive_ledger import Record
-from tests.simulation.naive_rules import Rules, record_id
 
-DAY = 86_400
 DOORS = dict.fromkeys(("sale", "return", "void"), CHECKS) | dict.fromkeys(("reserve", "confirm", "cancel"), REDEMPTIONS)
 START = int(datetime(2026, 1, 5, 9, 0, tzinfo=UTC).timestamp())
-
-
-def as_program(rules: Rules) -> Program:
-    """The rules of the naive ledger as a real program."""
-    levels = [{"name": rules.tiers[0][0]}]
-    levels += [builders.level(name, spend=least) for name, least in rules.tiers[1:]]
-    return builders.program(
-        earning={
-            "rate": {"points": 1, "per_minor": rules.minor_per_point},
-            "rules": [{"kind": "multiplier", "id": "double", "percent": 200, "where": {"brands": [rules.double_brand]}}],
-            "exclude": {"categories": [rules.excluded]},
-        },
-        points={"expiry": {"kind": "end_of_month", "months": rules.expiry_months}, "notice_days": 7, "debt": rules.debt},
-        redemption={
-            "minimum_points": rules.minimum_points,
-            "reservation_minutes": rules.reservation_minutes,
-            "rewards": [{"id": name, "title": name, "points": points, "value_minor": 1} for name, points in rules.rewards],
-        },
-        tiers={
-            "levels": levels,
-            "landing": "earned",
-            "valid": "end_of_next_period",
-            "warning_days": 30,
-            "close": {"percent": 80},
-        },
-        limits={"adjust_points": rules.adjust_limit},
-    )
 
 
 def as_command(member: str, record: Record, program: str) -> AnyCommand:

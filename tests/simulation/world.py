@@ -9,22 +9,22 @@ from schemas.codes import Code
 from schemas.commands import AnyCommand
 from schemas.events import parse_event
 from schemas.program import Program
+from streams.chaos.oracle import NaiveLedger, Record, Rules, as_program
+from streams.chaos.shopping import Shopping
 from streams.domain.account import Account, unpack
 from streams.domain.plan import Plan
 from streams.domain.profile import balance_of
 from tests import builders
-from tests.simulation.naive_ledger import NaiveLedger, Record
-from tests.simulation.naive_rules import Rules
-from tests.simulation.worker import DAY, START, Worker, as_command, as_program, parsed, tick
+from tests.simulation.worker import DAY, START, Worker, as_command, parsed, tick
 
 
-class World:
+class World(Shopping):
     """The log being written, the worker that reads it, and the judge."""
 
     def __init__(self, random: Random, members: int = 3, rules: Rules | None = None, program: Program | None = None) -> None:
         """A `program` that the naive ledger does not know is judged by all but its figures."""
         self.rules = rules or Rules()
-        self.random = random
+        super().__init__(random)
         self.judged = program is None
         self.plan = Plan(program or as_program(self.rules))
         self.members = [f"H-{n}" for n in range(1, members + 1)]
@@ -46,7 +46,6 @@ class World:
             random.choice((DAY, 20 * DAY, 300 * DAY)),
         )
         """How long nothing happens: minutes, as at a till; days; in some worlds most of a year."""
-        self.count = 0
 
     # ------------------------------------------------------------ what arrives
 
@@ -94,38 +93,6 @@ class World:
 
     # ------------------------------------------------------------ what happens at the tills
 
-    def fresh(self, prefix: str) -> str:
-        self.count += 1
-        return f"{prefix}-{self.count}"
-
-    def receipt(self, kind: str, name: str, at: int, **parts: Any) -> Any:
-        moment = datetime.fromtimestamp(at, UTC)
-        body = {
-            "type": kind,
-            "check_id": name,
-            "outlet": "o1",
-            "till": "1",
-            "business_date": moment.date().isoformat(),
-            "receipt": name,
-            "at": moment.isoformat(),
-        }
-        return body | parts
-
-    def sale(self, at: int) -> Any:
-        """A basket: brands that earn double, tobacco that earns nothing, weighed goods, discounts, paid in part with points."""
-        random = self.random
-        lines = []
-        for number in range(1, random.randint(1, 4) + 1):
-            amount = random.choice((0, 99, 1000, random.randint(1, 9999), random.randint(1, 30_000)))
-            line = builders.line(amount, number, quantity=random.choice((0, 500, 1000, 3000)))
-            line["discount_minor"] = random.choice((0, 0, amount // 3))
-            line["category"] = random.choice(("food/dairy", "tobacco", "tobacco/cigars", "tobaccos"))
-            lines.append(line | ({"brand": "Own"} if random.random() < 0.3 else {}))
-        paid = builders.paid(lines)
-        by_points = random.choice((0, 0, 0, min(paid, 50), paid))
-        tenders = [{"type": "cash", "amount_minor": paid - by_points}, {"type": "points", "amount_minor": by_points}]
-        return self.receipt("sale", self.fresh("s"), at, currency="USD", lines=lines, tenders=tenders)
-
     def some_sale(self, member: str) -> Any:
         mine = [record for who, record in (*self.sent, *self.late) if who == member and record.type == "sale"]
         recent = mine[-8:]
@@ -133,21 +100,7 @@ class World:
 
     def bring_back(self, member: str, at: int) -> Any:
         """Some of some lines of some sale, sometimes more than was bought, sometimes of what is no sale."""
-        random, sale = self.random, self.some_sale(member)
-        name = self.fresh("r")
-        if sale is None or random.random() < 0.05:
-            of = {"of": random.choice(("nothing", "adjust-1"))} if random.random() < 0.5 else {}
-            lines = [{"line": 1, "quantity": 1000, "amount_minor": 100}]
-            return self.receipt("return", name, at, currency="USD", lines=lines, **of)
-        if random.random() < 0.25:
-            return self.receipt("void", name, at, of=sale.check_id)
-        lines = []
-        for line in random.sample(sale.lines, random.randint(1, len(sale.lines))):
-            quantity = random.choice((0, line.quantity // 2, line.quantity, line.quantity, line.quantity + 1))
-            amount = line.amount_minor - line.discount_minor
-            back = random.choice((0, amount // 2, amount // 3, amount))
-            lines.append({"line": line.line, "quantity": quantity, "amount_minor": back})
-        return self.receipt("return", name, at, currency="USD", lines=lines, of=sale.check_id)
+        return self.back(self.some_sale(member), at)
 
     def redemption(self, member: str) -> Any:
         """Any step, of a reservation that is open, ended or unknown."""

@@ -8,8 +8,8 @@ import pytest
 
 from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS, Profile, parse_event
 from schemas.members import Contact
+from streams.chaos.oracle import NaiveMember
 from tests.builders import Member, after, level, moment, program, tiers
-from tests.simulation.naive_ledger import NaiveMember
 from tests.simulation.worker import DAY
 from tests.simulation.world import World
 

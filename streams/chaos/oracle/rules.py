@@ -7,13 +7,16 @@ from fractions import Fraction
 from math import floor
 from typing import Any, Literal
 
+import orjson
+
 from schemas.checks import Line, Return, Sale, Void, check_id
+from schemas.program import Program
 from schemas.redemptions import Cancel, Confirm, Reserve
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The one kind of program that this ledger knows. Days are UTC days; `of_program` in the machine writes it as a program."""
+    """The one kind of program that this ledger knows. Days are UTC days; `as_program` writes it as one."""
 
     minor_per_point: int = 100
     double_brand: str = "Own"
@@ -32,6 +35,43 @@ class Rules:
     tiers: tuple[tuple[str, int], ...] = (("Member", 0), ("Silver", 20_000), ("Gold", 60_000))
     """Name and yearly spend in minor units, from the lowest. A tier lasts to the end of the year after, then falls to what was
     earned; a return does not take it back."""
+
+
+def as_program(rules: Rules) -> Program:
+    """The rules as a real program."""
+    levels = [{"name": rules.tiers[0][0]}, *(_level(name, least) for name, least in rules.tiers[1:])]
+    program = {
+        "program": "main",
+        "version": 1,
+        "title": "Naive",
+        "effective_from": "2010-01-01T00:00:00Z",
+        "time_zone": "UTC",
+        "currency": "USD",
+        "earning": {
+            "rate": {"points": 1, "per_minor": rules.minor_per_point},
+            "rules": [{"kind": "multiplier", "id": "double", "percent": 200, "where": {"brands": [rules.double_brand]}}],
+            "exclude": {"categories": [rules.excluded]},
+        },
+        "points": {"expiry": {"kind": "end_of_month", "months": rules.expiry_months}, "notice_days": 7, "debt": rules.debt},
+        "redemption": {
+            "minimum_points": rules.minimum_points,
+            "reservation_minutes": rules.reservation_minutes,
+            "rewards": [{"id": name, "title": name, "points": points, "value_minor": 1} for name, points in rules.rewards],
+        },
+        "tiers": {
+            "levels": levels,
+            "landing": "earned",
+            "valid": "end_of_next_period",
+            "warning_days": 30,
+            "close": {"percent": 80},
+        },
+        "limits": {"adjust_points": rules.adjust_limit},
+    }
+    return Program.model_validate_json(orjson.dumps(program))
+
+
+def _level(name: str, spend: int) -> dict[str, Any]:
+    return {"name": name, "any_of": [{"metric": "spend", "at_least": spend}]}
 
 
 # ---------------------------------------------------------------- plain arithmetic

@@ -1,4 +1,4 @@
-"""A second ledger, written for the tests alone: every point is an object of its own that is somewhere, and balances are counts.
+"""A second ledger: every point is an object of its own that is somewhere, and balances are counts.
 
 Law: it shares nothing with `streams.domain`, only the contract's models. It is fed the accepted wire records in topic order, each
 with its Kafka timestamp; slow, plain, and right by inspection. It knows one kind of program (`Rules`), enough to judge all of
@@ -7,86 +7,20 @@ earning, expiry, redemption, returns, debts, adjustments and yearly spend tiers.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
-from fractions import Fraction
 from math import floor
 
 from schemas.checks import AnyCheck, Return, Sale, Void
 from schemas.members import Adjust, Approve, OptIn, OptOut
 from schemas.redemptions import AnyRedemption, Cancel, Confirm, Reserve
-from tests.simulation.naive_rules import Rules, earning_minor, line_points, month_end, net, record_id, seconds
+from streams.chaos.oracle.parts import Booking, Bought, Figures, Point, Waiting, add, came_back
+from streams.chaos.oracle.rules import Rules, earning_minor, line_points, month_end, net, record_id, seconds
 
 DAY = 86_400
 HORIZON = 35 * DAY
 REMEMBERED = 37 * DAY
 
 Record = AnyCheck | AnyRedemption | Adjust | Approve | OptIn | OptOut
-
-
-@dataclass(frozen=True)
-class Figures:
-    """Where a member's points stand, in the words of the events' balance."""
-
-    earned: int = 0
-    reversed: int = 0
-    adjusted: int = 0
-    used: int = 0
-    expired: int = 0
-    available: int = 0
-    held: int = 0
-    debt: int = 0
-    tier: str = "Member"
-
-    @property
-    def conserved(self) -> bool:
-        left = self.earned - self.reversed + self.adjusted - self.used - self.expired
-        return left == self.available + self.held - self.debt
-
-    def as_dict(self) -> dict[str, int | str]:
-        return asdict(self)
-
-
-@dataclass(eq=False)
-class Point:
-    """One point. `where`: available, reserved, used, expired, reversed, corrected, repaid."""
-
-    lot: int
-    """Points that came together have the same; the sale knows its own."""
-    ends: int
-    earned_at: int
-    where: str = "available"
-    excused: bool = False
-    """It had expired, and a return of its sale has passed it over once."""
-
-
-@dataclass
-class Bought:
-    sale: Sale
-    seen: int
-    points: dict[int, list[int]]
-    """Line -> points that the base and the double rule gave for it."""
-    earning: dict[int, int]
-    """Line -> minor units that earn."""
-    back: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """Line -> (quantity, amount) that came back."""
-    void: bool = False
-    lot: int = 0
-
-
-@dataclass
-class Booking:
-    points: list[Point]
-    due: int
-    status: str = "open"
-    check: str | None = None
-    restored: int = 0
-
-
-@dataclass
-class Waiting:
-    check: Return | Void
-    due: int
 
 
 class NaiveMember:
@@ -185,7 +119,7 @@ class NaiveMember:
                 self._sell(record, name)
             case Return() | Void() if self.known:
                 self.acts.append(seconds(record.at))
-                done = self._bring_back(record, name)
+                done = self._bring_back(record)
             case Reserve() | Confirm() | Cancel() if self.joined:
                 done = self._redeem(record)
                 self.acts += [seconds(record.at)] if done else []
@@ -286,7 +220,7 @@ class NaiveMember:
 
     # ------------------------------------------------------------ a return
 
-    def _bring_back(self, check: Return | Void, name: str) -> bool:
+    def _bring_back(self, check: Return | Void) -> bool:
         if check.of is None:
             return True
         known = self.seen.get(check.of)
@@ -302,7 +236,7 @@ class NaiveMember:
         if bought.void:
             return False
         before = came_back(bought)
-        if not _add(check, bought):
+        if not add(check, bought):
             return False
         after = came_back(bought)
         lines = [line.line for line in bought.sale.lines]
@@ -432,32 +366,3 @@ class NaiveLedger:
 
     def figures(self, member: str, now: int | None = None) -> Figures:
         return self.members.setdefault(member, NaiveMember(self.rules)).figures(now)
-
-
-def _add(check: Return | Void, bought: Bought) -> bool:
-    """Note what comes back; False (and nothing noted) when it is more than was sold."""
-    sold = {line.line: line for line in bought.sale.lines}
-    if isinstance(check, Void):
-        bought.back = {number: (line.quantity, net(line)) for number, line in sold.items()}
-        bought.void = True
-        return True
-    back = dict(bought.back)
-    for line in check.lines:
-        quantity, amount = back.get(line.line, (0, 0))
-        back[line.line] = (quantity + line.quantity, amount + line.amount_minor)
-    for number, (quantity, amount) in back.items():
-        if number not in sold or quantity > sold[number].quantity or amount > net(sold[number]):
-            return False
-    bought.back = back
-    return True
-
-
-def came_back(bought: Bought) -> dict[int, Fraction]:
-    """How much of each line: by goods or by money, whichever is more; a line of neither comes back when it is named."""
-    shares = {}
-    for line in bought.sale.lines:
-        quantity, amount = bought.back.get(line.line, (0, 0))
-        by = [Fraction(quantity, line.quantity)] if line.quantity else []
-        by += [Fraction(amount, net(line))] if net(line) else []
-        shares[line.line] = max(by, default=Fraction(int(line.line in bought.back)))
-    return shares
