@@ -127,7 +127,7 @@ class Broker:
     @classmethod
     def launch(cls, node: Node, data: Path) -> Self:
         """Start one node without waiting for it, as the nodes of a cluster need. Raises BrokerError."""
-        java, jars = _java(), resolve_jars()
+        java, jars = find_java(), resolve_jars()
         data = data.absolute()
         logs = data / "log"
         logs.mkdir(parents=True, exist_ok=True)
@@ -230,15 +230,20 @@ def resolve_jars() -> Path:
         if not any(Path(ready).glob("kafka_*.jar")):
             raise BrokerError(f"LOY_KAFKA_JARS names {ready}, which has no kafka_*.jar.")
         return Path(ready)
-    cache = _cache()
-    jars = cache / f"kafka-{_pinned()}"
-    if not jars.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / "lock").open("w") as lock:
+    return cached(f"kafka-{_pinned()}", lambda jars: fetch_jars(POM, jars))
+
+
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """Return a folder of the cache, which `make` fills on first use; once, also when several ask at the same time."""
+    found = _cache() / name
+    if not found.exists():
+        found.parent.mkdir(parents=True, exist_ok=True)
+        with (found.parent / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=found.parent, prefix="making-") as fresh:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not jars.exists():
-                _download(jars)
-    return jars
+            if not found.exists():
+                make(Path(fresh) / "made")
+                (Path(fresh) / "made").rename(found)
+    return found
 
 
 def free_port() -> int:
@@ -265,20 +270,19 @@ def _pinned() -> str:
     return f"{version[1]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def _download(jars: Path) -> None:
+def fetch_jars(pom: Path, jars: Path) -> None:
+    """Let Maven put what `pom` depends on into the folder `jars`. Raises BrokerError."""
     mvn = shutil.which("mvn")
     if not mvn:
         raise BrokerError(f"Maven (mvn) is needed once, to fetch Kafka's jars. Debian: apt-get install maven. {OTHER_WAY}")
-    with tempfile.TemporaryDirectory(dir=jars.parent, prefix="resolving-") as folder:
-        fresh = Path(folder) / "jars"
-        goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fresh}"]
-        done = subprocess.run([mvn, "-q", "-B", "-f", str(POM), *goal], capture_output=True, text=True, check=False)  # noqa: S603
-        if done.returncode:
-            raise BrokerError(f"Maven could not fetch Kafka's jars.\n{(done.stdout + done.stderr).strip()}\n{OTHER_WAY}")
-        fresh.rename(jars)
+    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
+    done = subprocess.run([mvn, "-q", "-B", "-f", str(pom), *goal], capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise BrokerError(f"Maven could not fetch Kafka's jars.\n{(done.stdout + done.stderr).strip()}\n{OTHER_WAY}")
 
 
-def _java() -> str:
+def find_java() -> str:
+    """Return the Java to run. Raises BrokerError when there is none, or only an old one."""
     home = os.environ.get("JAVA_HOME")
     java = shutil.which("java", path=f"{home}/bin" if home else None) or shutil.which("java")
     ask = f"Debian: apt-get install openjdk-17-jre-headless. {OTHER_WAY}"
