@@ -75,9 +75,9 @@ def _last_words(lines: list[str]) -> list[str]:
     return [lines[said], *trace[-WORDS_MAX:]]
 
 
-def start_worker(settings: Settings, name: str) -> Worker:
-    """A `loy worker` of its own, with a data folder and a metrics port of its own."""
-    return _start(settings, name, "worker")
+def start_worker(settings: Settings, name: str, *, again: bool = False) -> Worker:
+    """A `loy worker` of its own, with a data folder and a metrics port of its own. `again` goes on in its former self's log."""
+    return _start(settings, name, "worker", again=again)
 
 
 def start_sinks(settings: Settings) -> list[Worker]:
@@ -101,11 +101,18 @@ def start_sink(settings: Settings, name: str, environment: Mapping[str, str], pa
     return _start(settings, f"sink-{name}", "sink", name, environment=environment, page=page)
 
 
-def _start(settings: Settings, name: str, *command: str, environment: Mapping[str, str] | None = None, page: str = "") -> Worker:
+def _start(
+    settings: Settings,
+    name: str,
+    *command: str,
+    environment: Mapping[str, str] | None = None,
+    page: str = "",
+    again: bool = False,
+) -> Worker:
     settings.data.mkdir(parents=True, exist_ok=True)
     log, port = settings.data / f"{name}.log", free_port()
     own = settings.model_copy(update={"data": settings.data / name, "metrics_port": port})
-    out = log.open("wb")
+    out = log.open("ab" if again else "wb")
     process = subprocess.Popen(  # noqa: S603  # our own module
         [sys.executable, "-m", "streams", *command],
         env=os.environ | _environment(own) | dict(environment or {}),
