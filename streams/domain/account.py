@@ -106,6 +106,22 @@ class Joined(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reached: bool
 
 
+class Credit(msgspec.Struct, frozen=True, array_like=True):
+    """What a sale earned in a wallet beside the main one."""
+
+    wallet: str
+    awards: tuple[Award, ...]
+    lot: int
+
+
+class Beside(msgspec.Struct, frozen=True, array_like=True):
+    """What a sale did beside earning points that can be redeemed and qualify, as nearly all do (B05)."""
+
+    credits: tuple[Credit, ...] = ()
+    unusual: tuple[str, ...] = ()
+    """Rules of the main wallet whose points do not qualify, and of other wallets whose points do."""
+
+
 class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     """What a return needs to know of its sale."""
 
@@ -117,6 +133,7 @@ class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     """0: the sale did not count."""
     joined: tuple[Joined, ...] = ()
     cuts: tuple[Cut, ...] = ()
+    beside: Beside | None = None
 
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):
@@ -157,6 +174,17 @@ class Day(msgspec.Struct, frozen=True, array_like=True, gc=False):
     points: int = 0
     spend: int = 0
     checks: int = 0
+
+
+class Aside(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What qualifies otherwise than the points of the day say: points that do not (below zero), or of another wallet that do."""
+
+    day: int
+    """0: of days that are forgotten, which only a window since joining still counts."""
+    points: int
+    wallet: str = ""
+    lot: int = 0
+    """The lot they came with: while that one does not count, neither do these. 0: it counts."""
 
 
 class RuleUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -286,12 +314,22 @@ class Account(msgspec.Struct, array_like=True):
 
     told_at: int = 0
     """The latest time of a joining, update or leaving that was told: an older one that comes again is stale."""
+    wallets: "tuple[Account, ...]" = ()
+    """Beside the main one, in the order they were opened: each an account of its own, with its books, lots and reservations."""
+    aside: tuple[Aside, ...] = ()
+    settled_by: str = ""
+    """The program version by which `next_due` was worked out: by the same one, nothing is due before."""
 
     def draft(self) -> "Account":
         """A copy that a decision may change."""
         twin = copy(self)
         twin.books = copy(self.books)
         return twin
+
+    @property
+    def stands(self) -> bool:
+        """Whether there is anything to keep: the account of a receipt that is forgotten goes."""
+        return self.status != "new" or bool(self.applied)
 
     @property
     def debt(self) -> int:
@@ -304,17 +342,23 @@ class Account(msgspec.Struct, array_like=True):
         return books.available + books.pending + books.held + books.reserved
 
 
-class Due(msgspec.Struct, array_like=True):
-    """The head of a packed account: all that the clock reads."""
+class Head(msgspec.Struct, array_like=True):
+    """The head of a packed account: all that the clock and the totals read."""
 
-    next_due: int
-    key: str
-    program: str
+    next_due: int = 0
+    key: str = ""
+    program: str = ""
+    now: int = 0
+    status: str = "new"
+    joined_at: int = 0
+    birthday: str = ""
+    staff: str = ""
+    books: Books = msgspec.field(default_factory=Books)
 
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Account)
-_due_decoder = msgspec.msgpack.Decoder(Due)
+_head_decoder = msgspec.msgpack.Decoder(Head)
 
 
 def pack(account: Account) -> bytes:
@@ -327,6 +371,6 @@ def unpack(stored: bytes | None, key: str) -> Account:
     return Account(key=key) if stored is None else _decoder.decode(stored)
 
 
-def due_of(stored: bytes) -> Due:
-    """When the stored account wants the clock's attention."""
-    return _due_decoder.decode(stored)
+def due_of(stored: bytes) -> Head:
+    """When the stored account wants the clock's attention, and what stands in its books."""
+    return _head_decoder.decode(stored)

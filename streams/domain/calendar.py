@@ -28,12 +28,12 @@ def _local_day(zone: str, quarter: int) -> int:
 
 
 @lru_cache(maxsize=65_536)
-@lru_cache(maxsize=65_536)
 def days_after(zone: str, at: int, days: int) -> int:
     """The local midnight so many days after the day of the instant; before it, when below zero."""
     return midnight(zone, local_day(zone, at) + days)
 
 
+@lru_cache(maxsize=65_536)
 def month_end(day: int, months: int) -> int:
     """The last day of the month so many months after the month of `day`."""
     moment = date.fromordinal(day)

@@ -34,7 +34,7 @@ from streams.domain.profile import balance_of, profile_of
 from streams.domain.redemption import redeem
 from streams.domain.returns import apply_return, apply_waiting, restore_late
 from streams.domain.sales import apply_sale
-from streams.domain.settle import forget, prune, remembered_from, settle
+from streams.domain.settle import forget, is_due, prune, remembered_from, settle
 from streams.domain.turn import Turn
 
 
@@ -69,12 +69,13 @@ def apart(command: AnyCommand, code: Code) -> Outcome:
 
 def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
     turn = Turn(account.draft(), plan, now, command.id)
-    settle(turn)
-    if turn.now // DAY != account.now // DAY:
+    if is_due(account, plan, now):
+        settle(turn)
+    if now // DAY != account.now // DAY:
         forget(turn)
+    turn.time = now
     follow = _apply(turn, command)
-    due = settle(turn)
-    turn.account.next_due = due
+    turn.account.next_due, turn.account.settled_by = settle(turn), plan.key
     return Decision(turn.account, _seal(turn, command, follow, account))
 
 
@@ -179,7 +180,7 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
             till=check.till if check else "",
             points=max(0, outcome.earned),
             remote=getattr(check, "channel", "store") != "store",
-            of=getattr(check, "of", None) or "",
+            of=command.check.of or "" if isinstance(command, ApplyReturn | ApplyVoid) else "",
         ),
     )
     _keep_small(account)

@@ -12,7 +12,7 @@ import msgspec
 from schemas.checks import Sale
 from schemas.earning import AnyRule, CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
 from streams.domain.account import Award, Cut, Joined, SoldLine
-from streams.domain.plan import Circumstances, CompiledRule, Plan
+from streams.domain.plan import Circumstances, CompiledRule, Goods, Plan
 from streams.domain.rounding import apportion, rounded, whole_shares
 
 BASE = "base"
@@ -49,7 +49,7 @@ class Accrual(msgspec.Struct, frozen=True):
     joined: tuple[Joined, ...]
 
 
-def sold_lines(sale: Sale, plan: Plan) -> tuple[SoldLine, ...]:
+def sold_lines(sale: Sale, goods: Sequence[Goods], plan: Plan) -> tuple[SoldLine, ...]:
     """Each line with what was paid for it and how much of that may earn.
 
     Tenders that never earn (points above all) are taken off every line in proportion to what was paid for it.
@@ -58,21 +58,23 @@ def sold_lines(sale: Sale, plan: Plan) -> tuple[SoldLine, ...]:
     unearning = sum(tender.amount_minor for tender in sale.tenders if tender.type in plan.excluded_tenders)
     shares = apportion(nets, unearning) if unearning else [0] * len(nets)
     return tuple(
-        SoldLine(line.line, line.quantity, net, 0 if plan.goods(line).excluded else net - share)
-        for line, net, share in zip(sale.lines, nets, shares, strict=True)
+        [
+            SoldLine(line.line, line.quantity, net, 0 if kind.excluded else net - share)
+            for line, kind, net, share in zip(sale.lines, goods, nets, shares, strict=True)
+        ]
     )
 
 
-def award(sale: Sale, lines: Sequence[SoldLine], plan: Plan, context: Context) -> Accrual:
-    """The points of a sale, per line and rule, with what was cut and why."""
+def award(sale: Sale, goods: Sequence[Goods], lines: Sequence[SoldLine], plan: Plan, context: Context) -> Accrual:
+    """The points of a sale, per line and rule, with what was cut and why. `goods` is what the plan makes of each line."""
     rate = plan.program.earning.rate
     unit = rate.per_minor * 100  # one point; 100 because multipliers are percentages
-    bases, goods = [line.base for line in lines], [plan.goods(line).rules for line in sale.lines]
+    bases, named = [line.base for line in lines], [kind.rules for kind in goods]
     base = Share(BASE, bases, sum(bases) * rate.points * 100)
     found, joined = [], []
-    for compiled in plan.rules:
-        if base.total and compiled.in_force(context.at) and compiled.applies(sale, context.about):
-            paid = _paid(compiled, goods, bases)
+    for compiled in plan.rules if base.total else ():
+        if compiled.in_force(context.at) and compiled.applies(sale, context.about):
+            paid = _paid(compiled, named, bases)
             share = _share(compiled.rule, lines, paid, context, rate.points, unit)
             if share.total:
                 found.append((compiled, share))
@@ -84,12 +86,12 @@ def award(sale: Sale, lines: Sequence[SoldLine], plan: Plan, context: Context) -
     return Accrual(points, awards, (*cuts, *losers, *cut), tuple(joined))
 
 
-def _paid(compiled: CompiledRule, goods: list[frozenset[str]], bases: list[int]) -> list[int]:
+def _paid(compiled: CompiledRule, named: list[frozenset[str]], bases: list[int]) -> list[int]:
     """What of each line may earn by this rule."""
     if not compiled.filters_lines:
         return bases
     rule = compiled.rule.id
-    return [base if rule in rules else 0 for rules, base in zip(goods, bases, strict=True)]
+    return [base if rule in rules else 0 for rules, base in zip(named, bases, strict=True)]
 
 
 def _share(rule: AnyRule, lines: Sequence[SoldLine], paid: list[int], context: Context, rate: int, unit: int) -> Share:
@@ -176,7 +178,7 @@ def _round(
         points = whole_shares(totals, unit, whole)
     else:
         points, cuts = apportion(totals, context.room), (Cut(context.room_by, None, whole - context.room),)
-    awards = (_over_lines(share, mine, lines, unit) for share, mine in zip(shares, points, strict=True) if mine)
+    awards = [_over_lines(share, mine, lines, unit) for share, mine in zip(shares, points, strict=True) if mine]
     return sum(points), tuple(awards), cuts
 
 
@@ -186,6 +188,10 @@ def _over_lines(share: Share, points: int, lines: Sequence[SoldLine], unit: int)
     return Award(
         share.rule,
         tuple(
-            (sold.line, given, share.total * weight // whole % unit * MILLION // unit) for sold, weight, given in shares if given
+            [
+                (sold.line, given, share.total * weight // whole % unit * MILLION // unit)
+                for sold, weight, given in shares
+                if given
+            ]
         ),
     )

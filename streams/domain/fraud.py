@@ -55,8 +55,8 @@ def assess(this: Seen, account: Account, plan: Plan) -> tuple[Hit, ...]:
         return ()
     near = plan.fraud_seconds
     sales = [applied for applied in account.applied if applied.kind == "sale" and abs(applied.at - this.at) < near]
-    hits = (_hit(signal, this, sales, account, plan) for signal in plan.program.fraud.signals)
-    return tuple(hit for hit in hits if hit is not None)
+    hits = [_hit(signal, this, sales, account, plan) for signal in plan.program.fraud.signals]
+    return tuple([hit for hit in hits if hit is not None])
 
 
 def is_critical(hits: Sequence[Hit], plan: Plan) -> bool:
@@ -83,13 +83,14 @@ def _hit(signal: AnySignal, this: Seen, sales: Sequence[Applied], account: Accou
 
 
 def _velocity(signal: Velocity, this: Seen, sales: Sequence[Applied], plan: Plan) -> Hit | None:
-    what: dict[str, tuple[Any, Callable[[Applied], Any], Callable[[Sequence[Any]], int]]] = {
-        "checks": (1, lambda _: 1, sum),
-        "points": (this.points, lambda sale: sale.points, sum),
-        "outlets": (this.outlet, lambda sale: sale.outlet, lambda outlets: len(set(outlets))),
-    }
-    mine, of, total = what[signal.what]
-    value = _densest(this.at, mine, [(sale.at, of(sale)) for sale in sales], signal.hours * 3600, total)
+    window = signal.hours * 3600
+    match signal.what:
+        case "checks":
+            value = _densest(this.at, 1, [(sale.at, 1) for sale in sales], window, sum)
+        case "points":
+            value = _densest(this.at, this.points, [(sale.at, sale.points) for sale in sales], window, sum)
+        case "outlets":
+            value = _densest(this.at, this.outlet, [(sale.at, sale.outlet) for sale in sales], window, _different)
     if signal.hard is not None and value > signal.hard:
         return Hit(signal.id, max(signal.weight, plan.program.fraud.critical), value, signal.hard)
     return Hit(signal.id, signal.weight, value, signal.soft) if value > signal.soft else None
@@ -97,9 +98,15 @@ def _velocity(signal: Velocity, this: Seen, sales: Sequence[Applied], plan: Plan
 
 def _densest(at: int, mine: Any, others: list[tuple[int, Any]], window: int, total: Callable[[Sequence[Any]], int]) -> int:
     """The largest total over any window of that length which holds `at`, wherever in it the check falls."""
-    near = sorted((time, value) for time, value in others if abs(time - at) < window)
-    starts = [time for time, _ in near if time <= at] or [at]
-    return max(total([mine, *(value for time, value in near if start <= time < start + window)]) for start in {*starts, at})
+    near = sorted([(time, value) for time, value in others if abs(time - at) < window])
+    if not near:
+        return total([mine])
+    starts = {at, *(time for time, _ in near if time <= at)}
+    return max([total([mine, *(value for time, value in near if start <= time < start + window)]) for start in starts])
+
+
+def _different(outlets: Sequence[str]) -> int:
+    return len(set(outlets))
 
 
 def _return_ratio(signal: ReturnRatio, this: Seen, account: Account) -> Hit | None:

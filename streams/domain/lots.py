@@ -35,10 +35,10 @@ def expiry_of(policy: AnyExpiry, day: int, zone: str) -> int:
 
 def ends_at(lot: Lot | Part, account: Account, plan: Plan) -> int:
     """The instant at which the points end; NEVER when they do not."""
+    if lot.expires_at > 0:
+        return lot.expires_at
     if lot.expires_at == 0:
         return NEVER
-    if lot.expires_at != WITH_ACTIVITY:
-        return lot.expires_at
     policy = plan.program.points.expiry
     if not isinstance(policy, ExpireInactive):
         return NEVER  # the program no longer ends points by inactivity

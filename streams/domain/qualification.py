@@ -14,8 +14,6 @@ from streams.domain.account import Account, Day
 from streams.domain.calendar import local_day, next_period, period_start, years_later
 from streams.domain.plan import Plan
 
-replace = msgspec.structs.replace
-
 
 class Span(msgspec.Struct, frozen=True):
     """A qualification window: local days from `first` up to, not including, `end`; `end` 0 is open."""
@@ -58,20 +56,20 @@ def sums(account: Account, plan: Plan, span: Span) -> Day:
     when the program says so.
     """
     if span.end == 0:
-        total = account.lifetime
+        life = account.lifetime
+        points, spend, visits = life.points, life.spend, life.checks
     else:
-        inside = [day for day in account.days if span.first <= day.day < span.end]
-        total = Day(
-            0,
-            sum(day.points for day in inside),
-            sum(day.spend for day in inside),
-            sum(1 for day in inside if day.checks),
-        )
-    return replace(total, points=max(0, total.points - _uncounted(account, plan, span)))
+        points = spend = visits = 0
+        for day in account.days:
+            if span.first <= day.day < span.end:
+                points, spend, visits = points + day.points, spend + day.spend, visits + bool(day.checks)
+    return Day(0, max(0, points - _uncounted(account, plan, span)), spend, visits)
 
 
 def _uncounted(account: Account, plan: Plan, span: Span) -> int:
     books = uncounted_books(plan)
+    if not any(getattr(account.books, book) for book in books):
+        return 0  # the rule, so no lot is looked at
     return sum(lot.points for lot in account.lots if lot.book in books and (span.end == 0 or span.first <= lot.day < span.end))
 
 
@@ -80,7 +78,7 @@ def uncounted_books(plan: Plan) -> tuple[str, ...]:
 
 
 def _metric(total: Day, metric: str) -> int:
-    return {"points": total.points, "spend": total.spend, "visits": total.checks}[metric]
+    return total.points if metric == "points" else total.spend if metric == "spend" else total.checks
 
 
 def _meets(level: Level, total: Day) -> bool:

@@ -4,6 +4,7 @@ Law: a function of the command, its stored outcome and its program version alone
 """
 
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -132,6 +133,7 @@ def _profile(account: str, outcome: Outcome, plan: Plan) -> dict[str, Any] | Non
     }
 
 
+@lru_cache(maxsize=4096)
 def _day(day: int) -> str | None:
     return date.fromordinal(day).isoformat() if day else None
 

@@ -27,18 +27,18 @@ def apportion(weights: Sequence[int], total: int) -> list[int]:
     if whole == 0:
         return [0] * len(weights)
     shares = [weight * total // whole for weight in weights]
-    return _hand_out(shares, [weight * total % whole for weight in weights], total - sum(shares))
+    left = total - sum(shares)
+    return _hand_out(shares, [weight * total % whole for weight in weights], left) if left else shares
 
 
 def whole_shares(numerators: Sequence[int], denominator: int, total: int) -> list[int]:
     """Each numerator/denominator as a whole number, so that together they make `total` (their rounded sum)."""
     shares = [numerator // denominator for numerator in numerators]
-    return _hand_out(shares, [numerator % denominator for numerator in numerators], total - sum(shares))
+    left = total - sum(shares)
+    return _hand_out(shares, [numerator % denominator for numerator in numerators], left) if left else shares
 
 
 def _hand_out(shares: list[int], remainders: list[int], left: int) -> list[int]:
-    if not left:
-        return shares
     for index in sorted(range(len(shares)), key=remainders.__getitem__, reverse=True)[:left]:
         shares[index] += 1
     return shares

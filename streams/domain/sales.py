@@ -27,7 +27,8 @@ replace = msgspec.structs.replace
 
 def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
     """A member's receipt becomes points, days, tiers and events."""
-    account, lines = turn.account, sold_lines(sale, turn.plan)
+    account, goods = turn.account, [turn.plan.goods(line) for line in sale.lines]
+    lines = sold_lines(sale, goods, turn.plan)
     if account.status != "in":
         turn.answer.code = Code.MEMBER_OPTED_OUT
         turn.sale = SaleRecord(lines, (), 0, 0)  # it earns nothing, but points that paid for it may have to come back
@@ -37,7 +38,7 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
     if this.own_card:
         turn.answer.code = Code.CASHIER_OWN_CARD
         lines = tuple(replace(line, base=0) for line in lines)  # so nothing of it earns or qualifies
-    accrual = award(sale, lines, turn.plan, _context(account, turn.plan, sale, lines, at, day))
+    accrual = award(sale, goods, lines, turn.plan, _context(account, turn.plan, sale, lines, at, day))
     hits = fraud.assess(replace(this, points=accrual.points), account, turn.plan)
     held = fraud.is_critical(hits, turn.plan)
     _remember_purchase(turn, day, at, lines, accrual)
@@ -136,10 +137,13 @@ def _remember_purchase(turn: Turn, day: int, at: int, lines: tuple[SoldLine, ...
 
 def count_day(account: Account, day: int, *, points: int, spend: int, checks: int) -> None:
     """Add to (or take from) a day of purchases and the lifetime sums; a day is one visit however many checks it has."""
-    old = next((known for known in account.days if known.day == day), Day(day))
+    days = account.days
+    old = next((known for known in reversed(days) if known.day == day), Day(day))
     new = Day(day, max(0, old.points + points), max(0, old.spend + spend), max(0, old.checks + checks))
-    others = [known for known in account.days if known.day != day]
-    account.days = tuple(sorted((*others, new), key=lambda known: known.day))
+    if days and days[-1].day > day:  # a late check
+        account.days = tuple(sorted((*(known for known in days if known is not old), new), key=lambda known: known.day))
+    else:
+        account.days = (*(days[:-1] if days and days[-1] is old else days), new)
     life = account.lifetime
     visits = bool(new.checks) - bool(old.checks)
     account.lifetime = Day(0, life.points + new.points - old.points, life.spend + new.spend - old.spend, life.checks + visits)

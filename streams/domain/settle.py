@@ -14,6 +14,7 @@ from streams.domain import qualification, redemption, returns, tiers
 from streams.domain.account import HORIZON, REMEMBER, Account, Lot
 from streams.domain.calendar import DAY, day_in_year, days_after, local_day, midnight, years_later
 from streams.domain.lots import NEVER, ends_at, expire, make_usable
+from streams.domain.plan import Plan
 from streams.domain.turn import Turn
 
 Action = Callable[[int], None]
@@ -23,10 +24,15 @@ _NOTHING: Item = (NEVER, 0, lambda _at: None)
 replace = msgspec.structs.replace
 
 
+def is_due(account: Account, plan: Plan, now: int) -> bool:
+    """Whether settling may find anything. Another version of the program may see other due times in the same account."""
+    return account.settled_by != plan.key or 0 < account.next_due <= now
+
+
 def settle(turn: Turn) -> int:
     """Let happen what is due at `turn.now`. Answers when the clock should look again; 0: never."""
     while True:
-        at, _, action = min(_agenda(turn), default=_NOTHING, key=itemgetter(0, 1))
+        at, _, action = min(_agenda(turn), key=itemgetter(0, 1))
         if at > turn.now:
             break
         turn.time = max(turn.time, at)
@@ -35,40 +41,44 @@ def settle(turn: Turn) -> int:
     return 0 if at == NEVER else at
 
 
-def _agenda(turn: Turn) -> Iterator[Item]:
+def _agenda(turn: Turn) -> list[Item]:
     """All that will happen. Points are released before they can expire."""
     account = turn.account
     if account.status == "receipt":
-        yield account.joined_at + REMEMBER, 9, partial(_forget_receipt, turn)
-        return
-    yield from _of_lots(turn)
+        return [(account.joined_at + REMEMBER, 9, partial(_forget_receipt, turn))]
+    items = _of_lots(turn)
     for reservation in account.reservations:
         if reservation.status == "open":
-            yield reservation.due, 3, partial(redemption.expire, turn, reservation)
+            items.append((reservation.due, 3, partial(redemption.expire, turn, reservation)))
     for waiting in account.waiting:
-        yield waiting.due, 4, partial(returns.give_up, turn, waiting)
+        items.append((waiting.due, 4, partial(returns.give_up, turn, waiting)))
     if account.status == "in":
-        yield from _of_tier(turn)
-        yield from _of_calendar(turn)
+        items.extend(_of_tier(turn))
+        items.extend(_of_calendar(turn))
+    return items
 
 
-def _of_lots(turn: Turn) -> Iterator[Item]:
+def _of_lots(turn: Turn) -> list[Item]:
     """The first release, the first end and the first notice: no other lot can be next."""
     account, plan = turn.account, turn.plan
     days = plan.program.points.notice_days
     release, notice, over = _NOTHING, _NOTHING, _NOTHING
+    told_of, told_at = 0, 0  # when the notice of that end is due: lots of a month mostly end together
     for lot in account.lots:
-        if lot.book == "pending" and lot.available_at < release[0]:
-            release = lot.available_at, 0, partial(_release, turn, lot)
+        if lot.book == "pending":
+            if lot.available_at < release[0]:
+                release = lot.available_at, 0, partial(_release, turn, lot)
         elif lot.book == "available":
             end = ends_at(lot, account, plan)
             if end < over[0]:
                 over = end, 2, partial(expire, turn, lot)
             if days and lot.noticed != end and turn.time < end < NEVER:  # nobody is told of what was over when it came
-                at = max(days_after(plan.zone, end, -days), lot.earned_at)
+                if end != told_of:
+                    told_of, told_at = end, days_after(plan.zone, end, -days)
+                at = max(told_at, lot.earned_at)
                 if at < notice[0]:
                     notice = at, 1, partial(_notice, turn, end)
-    yield from (first for first in (release, notice, over) if first is not _NOTHING)
+    return [release, notice, over]
 
 
 def _of_tier(turn: Turn) -> Iterator[Item]:
