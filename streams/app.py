@@ -7,7 +7,7 @@ from typing import Any
 from connectors import registry
 from connectors.sink import Sink
 from streams import metrics, runtime, sinks, topology
-from streams.settings import Settings
+from streams.settings import Access, Settings
 from streams.topic_admin import Changelog
 
 SINK_BATCH = 5000
@@ -39,6 +39,7 @@ def _config(settings: Settings, group: str, datadir: Path, max_batch: int, **mor
     return runtime.Config(
         group=group,
         bootstrap=settings.kafka_bootstrap,
+        access=Access.load().client(),
         datadir=datadir,
         store=f"{settings.store}://",
         session_timeout=settings.session_seconds,

@@ -23,6 +23,7 @@ from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTERS, INBOUND_BYTES_MAX
 from streams.log import Log, Origin, Record, open_log
+from streams.settings import reach
 
 REPLAYED_FROM = "replayed-from"
 DOORS = tuple(INBOUND)
@@ -198,7 +199,7 @@ async def replay(
 
 def _producer(bootstrap: str) -> AIOKafkaProducer:
     return AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **reach(bootstrap),
         client_id="loy-dead-letters",
         acks="all",
         enable_idempotence=True,

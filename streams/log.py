@@ -10,6 +10,8 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from streams.settings import reach
+
 FETCH_BYTES = 4_000_000  # per partition; a larger record comes alone
 FETCH_BYTES_ALL = 48_000_000
 WAIT_MS = 1000
@@ -118,7 +120,7 @@ def _record(raw: ConsumerRecord) -> Record:
 async def open_log(bootstrap: str) -> AsyncIterator[Log]:
     """Connect for reading. Raises KafkaConnectionError when no broker answers."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **reach(bootstrap),
         client_id="loy-log",
         group_id=None,
         enable_auto_commit=False,

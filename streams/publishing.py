@@ -6,6 +6,7 @@ from schemas.codec import encode
 from schemas.program import Program
 from schemas.topics import PROGRAMS
 from streams.log import latest_by_key
+from streams.settings import reach
 
 
 class PublishError(ValueError):
@@ -24,7 +25,7 @@ async def publish(bootstrap: str, program: Program) -> bool:
     if known.get(program.key) == program:
         return False
     _require_new(program, known)
-    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True)
+    producer = AIOKafkaProducer(**reach(bootstrap), acks="all", enable_idempotence=True)
     try:
         await producer.start()
         await producer.send_and_wait(PROGRAMS.name, encode(program), key=program.key.encode())

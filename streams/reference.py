@@ -19,6 +19,7 @@ from streams import metrics
 from streams.domain.calendar import epoch
 from streams.domain.plan import Plan
 from streams.runtime.fatal import Exit, end_process
+from streams.settings import reach
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +114,7 @@ class Mirror(Generic[T]):
 
 
 def _consumer(bootstrap: str) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100
-    )
+    return AIOKafkaConsumer(**reach(bootstrap), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100)
 
 
 class Directory:

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.topics import IDENTITIES, INBOUND_BYTES_MAX
+from streams.settings import reach
 
 SENT_AT = "sent-at"
 
@@ -155,7 +156,7 @@ def _not_taken(cause: BaseException) -> SendError:
 async def _outlet(bootstrap: str) -> AsyncIterator[_Outlet]:
     """Open until left; then everything sent is with the broker, or SendError says why not."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
+        **reach(bootstrap),
         client_id="loy-replay",
         acks="all",
         enable_idempotence=True,
@@ -175,9 +176,7 @@ async def _outlet(bootstrap: str) -> AsyncIterator[_Outlet]:
 async def await_registered(bootstrap: str, identifiers: int, *, seconds: float = 60, topic: str = IDENTITIES.name) -> None:
     """Return when `loy.identities` holds that many identifiers beside loyalty ids. Raises NotRegisteredError."""
     part = TopicPartition(topic, 0)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, auto_offset_reset="earliest"
-    )
+    consumer = AIOKafkaConsumer(**reach(bootstrap), group_id=None, enable_auto_commit=False, auto_offset_reset="earliest")
     known: set[bytes] = set()
     try:
         async with asyncio.timeout(seconds):

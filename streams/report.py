@@ -20,6 +20,7 @@ from rich.text import Text
 
 from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, MEMBER_COMMANDS, REDEMPTIONS, REPLIES
 from streams.replay import SENT_AT
+from streams.settings import reach
 
 PATIENCE_SECONDS = 30.0
 
@@ -177,7 +178,7 @@ class Tally:
 async def listening(bootstrap: str) -> AsyncIterator[Tally]:
     """A tally of what happens from now on until left, to the last record. Raises what goes wrong while listening."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **reach(bootstrap),
         client_id="loy-report",
         group_id=None,
         enable_auto_commit=False,

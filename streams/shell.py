@@ -1,9 +1,11 @@
 """What all commands of `loy` share: the terminal, the settings, how work runs and ends, and how errors are told to people."""
 
 import asyncio
+import logging
 import re
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -16,6 +18,33 @@ from streams.settings import Settings
 
 T = TypeVar("T")
 console = Console()
+
+
+class _Refusals(logging.Handler):
+    """Remembers why a broker would not have us: aiokafka writes that into its log, and raises that nobody answered."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = re.search(r"(?:\w*(?:Sasl|SASL|SSL)|Connection at \S+ closed).*", record.getMessage())
+        self.last = said[0].rstrip(".") if said else self.last
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        logger = logging.getLogger("aiokafka")
+        before = logger.level, logger.propagate
+        logger.addHandler(self)
+        logger.setLevel(logging.WARNING)
+        logger.propagate = False
+        try:
+            yield
+        finally:
+            logger.removeHandler(self)
+            logger.setLevel(before[0])
+            logger.propagate = before[1]
+
+
+_refusals = _Refusals()
 Bootstrap = Annotated[str | None, typer.Option("--bootstrap", help="Kafka as host:port [LOY_KAFKA_BOOTSTRAP].")]
 
 
@@ -33,6 +62,8 @@ def in_words(failure: Exception) -> str:
     cause = failure.__cause__ or failure
     if isinstance(cause, KafkaConnectionError):
         asked = ", ".join(f"{host}:{port}" for host, port in re.findall(r"\('([^']+)', (\d+)", str(cause)))
+        if _refusals.last:
+            return f"Kafka at {asked} does not let us in: {_refusals.last}. See LOY_KAFKA_PROTOCOL and what belongs to it."
         return (
             f"No Kafka answers at {asked or 'the address given'}. Start one with `loy up` or `loy broker`, or name yours "
             "with --bootstrap or LOY_KAFKA_BOOTSTRAP."
@@ -49,7 +80,8 @@ def settings_of(bootstrap: str | None = None, **changes: Any) -> Settings:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(_stoppable(work))
+    with _refusals.listening():
+        return asyncio.run(_stoppable(work))
 
 
 async def _stoppable(work: Coroutine[Any, Any, T]) -> T:

@@ -16,6 +16,7 @@ from aiokafka.errors import for_code
 from rich.table import Table
 
 from schemas.topics import TOPICS
+from streams.settings import reach
 
 PARTITIONS = 12
 REPLICATION_MAX = 3
@@ -120,7 +121,7 @@ async def apply_topics(
 
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, client_id="loy-topics")
+    admin = AIOKafkaAdminClient(**reach(bootstrap), client_id="loy-topics")
     try:
         await admin.start()
         yield admin

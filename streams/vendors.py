@@ -14,7 +14,7 @@ from schemas.topics import EVENTS, MEMBERS
 from streams import runtime, system
 from streams.app import sink_group
 from streams.log import open_log, read_topic
-from streams.settings import Settings
+from streams.settings import Settings, reach
 from streams.sinks import LEASE, MEMBERS_TABLE
 
 PATIENCE_SECONDS = 300.0
@@ -64,7 +64,7 @@ async def _behind(settings: Settings) -> dict[str, int]:
     """By sink the records it has not finished, where there are any."""
     async with open_log(settings.kafka_bootstrap) as log:
         ends = {part: span.end for part, span in (await log.spans(EVENTS.name, MEMBERS.name)).items()}
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    admin = AIOKafkaAdminClient(**reach(settings.kafka_bootstrap))
     await admin.start()
     try:
         behind: Counter[str] = Counter()

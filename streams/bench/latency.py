@@ -17,6 +17,7 @@ from streams.bench.topics import BenchError, Ends, ends, grown, of
 from streams.log import Log
 from streams.replay import SENT_AT
 from streams.report import Latencies
+from streams.settings import reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ class Ear:
     """Reads events from where they ended, and notes how old each one's check is."""
 
     def __init__(self, bootstrap: str, since: Ends) -> None:
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, fetch_max_wait_ms=20)
+        self._consumer = AIOKafkaConsumer(**reach(bootstrap), enable_auto_commit=False, fetch_max_wait_ms=20)
         self._at = dict(since)
         self._moved = asyncio.Condition()
         self.latencies = Latencies()

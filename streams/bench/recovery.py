@@ -22,7 +22,7 @@ from streams.bench.topics import BenchError
 from streams.domain.identifiers import identity_key
 from streams.log import open_log
 from streams.runtime.stores import RocksStore
-from streams.settings import Settings
+from streams.settings import Settings, reach
 from streams.system import start_worker
 from streams.topology import ACCOUNTS
 
@@ -63,9 +63,7 @@ async def _write(settings: Settings, templates: Templates, count: int) -> int:
     """The accounts, and two identifiers of each. Answers the bytes of the accounts."""
     changelog, written = runtime.changelog_topic(settings.group, ACCOUNTS), 0
     secret = settings.identity_key.get_secret_value().encode()
-    async with AIOKafkaProducer(
-        bootstrap_servers=settings.kafka_bootstrap, acks="all", linger_ms=5, max_batch_size=1 << 19
-    ) as producer:
+    async with AIOKafkaProducer(**reach(settings.kafka_bootstrap), acks="all", linger_ms=5, max_batch_size=1 << 19) as producer:
         for key, stored in templates.stamped(count):
             await producer.send(changelog, stored, key=key.encode())
             written += len(stored)
@@ -80,7 +78,7 @@ async def _skip_sources(settings: Settings) -> None:
     """The group has read everything there is."""
     async with open_log(settings.kafka_bootstrap) as log:
         spans = await log.spans(*_SOURCES)
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap, group_id=settings.group, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**reach(settings.kafka_bootstrap), group_id=settings.group, enable_auto_commit=False)
     await consumer.start()
     try:
         consumer.assign(list(spans))

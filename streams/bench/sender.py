@@ -13,12 +13,13 @@ from aiokafka import AIOKafkaProducer
 
 from streams.bench.load import saved
 from streams.replay import SENT_AT
+from streams.settings import reach
 
 
 async def send(bootstrap: str, path: Path, rate: float) -> dict[str, float]:
     """Send the load at `rate` a second; answers how many, and by how much the latest was late, in milliseconds."""
     load, latest = saved(path), 0.0
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", linger_ms=0) as producer:
+    async with AIOKafkaProducer(**reach(bootstrap), acks="all", linger_ms=0) as producer:
         await producer.partitions_for(load[0].topic)
         began = time.time() + 0.5
         for n, one in enumerate(load):

@@ -34,7 +34,7 @@ from streams.bench.sink_show import Drained, table
 from streams.bench.topics import BenchError, between, ends
 from streams.broker import HOST, Broker, free_port
 from streams.log import Log, open_log, read_topic
-from streams.settings import Settings
+from streams.settings import Settings, reach
 from streams.sinks import LEASE, MEMBERS_TABLE
 from streams.topic_admin import apply_topics
 
@@ -142,7 +142,7 @@ class _Run:
 
     async def _write(self, members: Sequence[int]) -> None:
         async with AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka_bootstrap, acks="all", linger_ms=20, max_batch_size=1 << 18
+            **reach(self._settings.kafka_bootstrap), acks="all", linger_ms=20, max_batch_size=1 << 18
         ) as producer:
             for topic, key, value in records(members):
                 await producer.send(topic, value, key)
@@ -162,7 +162,7 @@ class _Run:
     async def _finished(self, log: Log) -> bool:
         """The group has committed everything there is."""
         at = await ends(log, MEMBERS.name, EVENTS.name)
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(**reach(self._settings.kafka_bootstrap))
         await admin.start()
         try:
             done = await admin.list_consumer_group_offsets(self._group)

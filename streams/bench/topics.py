@@ -7,6 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.log import Log, Record, Span
+from streams.settings import reach
 
 Ends = dict[TopicPartition, int]
 
@@ -51,7 +52,7 @@ async def grown(log: Log, topic: str, before: Ends, count: int, check: Callable[
 
 async def committed(log: Log, bootstrap: str, group: str, *topics: str) -> None:
     """Wait until the group has committed everything that the topics hold: a worker stopped then leaves nothing to repeat."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = AIOKafkaAdminClient(**reach(bootstrap))
     await admin.start()
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):

@@ -8,7 +8,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -38,6 +38,8 @@ class Config:
     """Consumer group, and prefix of the changelog topics."""
     bootstrap: str
     """Brokers: `host:port`, several separated by commas."""
+    access: Mapping[str, Any] = field(default_factory=dict)
+    """How they let us in: `security_protocol` and what belongs to it, as aiokafka's clients take it."""
     datadir: Path
     """Folder of this worker alone: no two workers may share one. Deleting it is always safe."""
     store: str = "rocksdb://"
@@ -186,6 +188,7 @@ def _settings(config: Config) -> dict[str, Any]:
     config.datadir.mkdir(parents=True, exist_ok=True)
     return {
         "broker": ";".join(f"kafka://{host}" for host in config.bootstrap.split(",")),
+        "broker_credentials": _credentials(config.access),
         "broker_session_timeout": config.session_timeout,
         "broker_heartbeat_interval": config.heartbeat_interval,
         "broker_rebalance_timeout": config.rebalance_timeout,
@@ -220,6 +223,19 @@ def _settings(config: Config) -> dict[str, Any]:
         "worker_redirect_stdouts": False,
         **config.extra,
     }
+
+
+def _credentials(access: Mapping[str, Any]) -> Any:
+    """The same in Faust's own words; None where nothing is asked for."""
+    context = access.get("ssl_context")
+    if "sasl_mechanism" not in access:
+        return None if context is None else faust.SSLCredentials(context)
+    return faust.SASLCredentials(
+        username=access["sasl_plain_username"],
+        password=access["sasl_plain_password"],
+        mechanism=access["sasl_mechanism"],
+        ssl_context=context,
+    )
 
 
 def app(config: Config) -> App:

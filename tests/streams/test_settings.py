@@ -1,11 +1,14 @@
 """Settings: the environment read once, every mistake named by its variable."""
 
+import ssl
 from pathlib import Path
 
 import pytest
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from pydantic import ValidationError
 
-from streams.settings import Settings, SettingsError
+from streams.runtime.application import _credentials
+from streams.settings import Access, Settings, SettingsError
 
 
 def test_without_an_environment_everything_suits_one_laptop():
@@ -62,3 +65,71 @@ def test_a_mistake_does_not_print_the_secret():
     with pytest.raises(SettingsError) as told:
         Settings.load({"LOY_IDENTITY_KEY": "very-secret", "LOY_PARTITIONS": "x"})
     assert "very-secret" not in str(told.value)
+
+
+# ---------------------------------------------------------------- being let into Kafka
+
+
+SASL = {
+    "LOY_KAFKA_PROTOCOL": "SASL_PLAINTEXT",
+    "LOY_KAFKA_USERNAME": "$ConnectionString",
+    "LOY_KAFKA_PASSWORD": "Endpoint=sb://x/",
+}
+
+
+def test_a_laptop_asks_nobody_for_a_password():
+    assert Access.load({}).client() == {"security_protocol": "PLAINTEXT"}
+
+
+def test_a_user_reaches_the_clients_of_kafka_and_of_faust():
+    client = Access.load(SASL | {"LOY_KAFKA_MECHANISM": "PLAIN"}).client()
+    assert client == {
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": "$ConnectionString",
+        "sasl_plain_password": "Endpoint=sb://x/",
+    }
+    credentials = _credentials(client)
+    assert credentials_to_aiokafka_auth(credentials) == client | {"ssl_context": None}
+
+
+def test_tls_checks_the_brokers_certificate_and_name():
+    client = Access.load(SASL | {"LOY_KAFKA_PROTOCOL": "SASL_SSL"}).client()
+    assert (client["ssl_context"].check_hostname, client["ssl_context"].verify_mode) == (True, ssl.CERT_REQUIRED)
+    assert credentials_to_aiokafka_auth(_credentials(client)) == client
+    alone = Access.load({"LOY_KAFKA_PROTOCOL": "SSL"}).client()
+    assert credentials_to_aiokafka_auth(_credentials(alone)) == alone
+
+
+def test_a_secret_may_lie_in_a_file_and_is_never_printed(tmp_path):
+    (tmp_path / "password").write_text("sesame\n")
+    given = {name: value for name, value in SASL.items() if not name.endswith("PASSWORD")}
+    access = Access.load(given | {"LOY_KAFKA_PASSWORD_FILE": str(tmp_path / "password")})
+    assert access.client()["sasl_plain_password"] == (tmp_path / "password").read_text().rstrip()
+    assert "sesame" not in repr(access)
+    (tmp_path / "key").write_text("a key of the installation")
+    settings = Settings.load({"LOY_IDENTITY_KEY_FILE": str(tmp_path / "key")})
+    assert settings.identity_key.get_secret_value() == "a key of the installation"
+    with pytest.raises(SettingsError, match=r"LOY_IDENTITY_KEY_FILE: .* cannot be read"):
+        Settings.load({"LOY_IDENTITY_KEY_FILE": str(tmp_path / "nothing")})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"LOY_KAFKA_PROTOCOL": "SASL_SSL"}, "SASL_SSL needs LOY_KAFKA_USERNAME and LOY_KAFKA_PASSWORD"),
+        ({"LOY_KAFKA_USERNAME": "loy", "LOY_KAFKA_PASSWORD": "x"}, "PLAINTEXT asks for none"),
+        ({"LOY_KAFKA_CA": __file__}, "PLAINTEXT is not encrypted"),
+        ({"LOY_KAFKA_PROTOCOL": "SSL", "LOY_KAFKA_CERTIFICATE": __file__}, "belong together"),
+        ({"LOY_KAFKA_PROTOCOL": "TLS"}, "LOY_KAFKA_PROTOCOL: Input should be 'PLAINTEXT'"),
+        ({"LOY_KAFKA_PROTOCOL": "SSL", "LOY_KAFKA_CA": "/nowhere"}, "LOY_KAFKA_CA: Path does not point to a file"),
+    ],
+)
+def test_half_a_way_in_is_refused(given, said):
+    with pytest.raises(SettingsError, match=said):
+        Access.load(given)
+
+
+def test_certificates_that_cannot_be_read_are_named():
+    with pytest.raises(SettingsError, match="LOY_KAFKA_CA, _CERTIFICATE, _KEY"):
+        Access.load({"LOY_KAFKA_PROTOCOL": "SSL", "LOY_KAFKA_CA": __file__}).client()
