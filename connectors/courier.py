@@ -128,6 +128,10 @@ class Courier:
         for operation, rate in self.sink.rates.items():
             self._buckets[operation].rate = max(0.01, rate * part)
 
+    def limits(self) -> dict[str, float]:
+        """Calls a second that each operation may make now."""
+        return {operation: bucket.rate for operation, bucket in self._buckets.items()}
+
     async def prepare(self) -> None:
         """Provision and check the vendor's side; back when it is ready, however long that takes."""
         attempt = 0

@@ -6,7 +6,7 @@ on; an account is read once and written once per batch.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from schemas.checks import AnyCheck
@@ -24,6 +24,7 @@ from schemas.topics import (
     IDENTITIES,
     MEMBER_COMMANDS,
     MEMBERS,
+    REDEMPTIONS,
     REPLIES,
 )
 from streams import metrics
@@ -48,6 +49,12 @@ class Index(Protocol):
     def note(self, partition: int, key: bytes, account: Account, now: int) -> None: ...
 
 
+class Watcher(Protocol):
+    """Who keeps the totals of all accounts."""
+
+    def moved(self, partition: int, before: Mapping[bytes, Account], after: Mapping[bytes, Account]) -> None: ...
+
+
 # ---------------------------------------------------------------- intake
 
 
@@ -63,51 +70,56 @@ class IntakeAgent:
 
     async def handle(self, batch: Batch) -> None:
         """Take one batch of one door's records."""
-        watch = metrics.Stopwatch("intake", batch.records)
+        meter = metrics.Meter("intake", batch.records)
         outbox = self._outbox()
         parsed = [(record, value) for record in batch.records if (value := _parsed(batch, record, outbox)) is not None]
         if batch.topic == MEMBER_COMMANDS.name:
             async with self._registering:
-                await self._register(batch, parsed, outbox)
+                await self._register(batch, parsed, outbox, meter)
         else:
-            await self._serve_tills(batch, parsed, outbox)
-        watch.stop()
+            await self._serve_tills(batch, parsed, outbox, meter)
+        meter.stop()
 
-    async def _serve_tills(self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox) -> None:
+    async def _serve_tills(
+        self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox, meter: metrics.Meter
+    ) -> None:
         if any(self._is_stranger(value) for _, value in parsed):
             async with self._registering:
                 pass  # perhaps registered at this very moment,
             await self._directory.identities.catch_up()  # or by another worker
         door = self._tills.check if batch.topic == CHECKS.name else self._tills.redemption
         for record, value in parsed:
-            self._take(batch, record, value, door, outbox)
+            self._take(batch, record, value, door, outbox, meter)
         await outbox.flush()
 
     def _is_stranger(self, value: Inbound) -> bool:
         identifier = getattr(value, "member", None)
         return identifier is not None and self._tills.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
 
-    async def _register(self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox) -> None:
+    async def _register(
+        self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox, meter: metrics.Meter
+    ) -> None:
         """Commands first, then identities: whoever finds an account by its card finds it opened. Answers of our own come last."""
         await self._directory.identities.catch_up()
         ahead = _Ahead(self._directory)
         intake = Intake(self._rules, ahead)
         identities, answers = self._outbox(), self._outbox()
         for record, value in parsed:
-            taken = self._take(batch, record, value, intake.member, outbox)
+            taken = self._take(batch, record, value, intake.member, outbox, meter)
             for key, identity in taken.identities:
                 ahead.identities[key] = identity
                 raw = encode(identity) if identity else None
                 identities.add(IDENTITIES.name, key.encode(), raw, timestamp_ms=record.timestamp_ms)
             if taken.reply is not None:
                 _reply(answers, *taken.reply, _origin(batch, record), "applied", record)
+                meter.answered("member", record)
         await outbox.flush()
         await identities.flush()
         await answers.flush()
         if ahead.identities:
             await self._directory.identities.catch_up()  # the next batch sees them too
 
-    def _take(self, batch: Batch, record: Record, value: Inbound, door: Door, outbox: Outbox) -> Taken:
+    def _take(self, batch: Batch, record: Record, value: Inbound, door: Door, outbox: Outbox, meter: metrics.Meter) -> Taken:
         """Send on what the record becomes, or refuse it: reply and dead letter."""
         arrived = Arrived(_origin(batch, record), (record.key or b"").decode(errors="replace"), record.timestamp_ms // 1000)
         try:
@@ -116,6 +128,8 @@ class IntakeAgent:
             outlet, reply = refusal(value, problem, arrived)
             _reply(outbox, outlet, reply, arrived.origin, "refused", record)
             _bury(outbox, batch, record, problem)
+            meter.answered(_DOORS[batch.topic], record)
+            meter.count(metrics.REFUSALS, problem.code)
             return Taken()
         for command in taken.commands:
             send_command(outbox, command, record)
@@ -166,36 +180,45 @@ def send_command(outbox: Outbox, command: AnyCommand, cause: Record) -> None:
 class LedgerAgent:
     """The one writer of accounts: decides the commands of a partition in order, and prints what comes of them."""
 
-    def __init__(self, directory: Directory, accounts: PartitionedTable, outbox: Callable[[], Outbox], index: Index) -> None:
+    def __init__(
+        self, directory: Directory, accounts: PartitionedTable, outbox: Callable[[], Outbox], index: Index, standing: Watcher
+    ) -> None:
         self._directory = directory
         self._accounts = accounts
         self._outbox = outbox
         self._index = index
+        self._standing = standing
 
     async def handle(self, batch: Batch) -> None:
         """Decide one batch of one partition's commands."""
-        watch = metrics.Stopwatch("ledger", batch.records)
+        meter = metrics.Meter("ledger", batch.records)
         outbox, view = self._outbox(), self._accounts.view(batch.partition)
+        before: dict[bytes, Account] = {}
         touched: dict[bytes, Account] = {}
         for record in batch.records:
             key = record.key or b""
-            account = touched.get(key) or unpack(view.get(key), key.decode())
-            touched[key] = await self._decide(batch, record, account, outbox)
+            account = touched.get(key)
+            if account is None:
+                account = before[key] = unpack(view.get(key), key.decode())
+            touched[key] = await self._decide(batch, record, account, outbox, meter)
         outbox.write(self._accounts, batch.partition, {key: stored(account) for key, account in touched.items()})
         await outbox.flush()
         now = max(record.timestamp_ms for record in batch.records) // 1000
         for key, account in touched.items():
             self._index.note(batch.partition, key, account, now)
-        watch.stop()
+        self._standing.moved(batch.partition, before, touched)
+        meter.stop()
 
-    async def _decide(self, batch: Batch, record: Record, account: Account, outbox: Outbox) -> Account:
+    async def _decide(self, batch: Batch, record: Record, account: Account, outbox: Outbox, meter: metrics.Meter) -> Account:
         command = parse_command(record.value or b"")
         plan = await self._directory.plan(command.program)
         decision = decide(account, command, plan, record.timestamp_ms // 1000)
         printed = render.events(command, decision.outcome, plan)
         if not fits(printed):
             decision, printed = Decision(account, apart(command, Code.TOO_LARGE)), []
-        self._print(batch, record, command, decision, plan, printed, outbox)
+        verdict = _verdict(command, decision)
+        self._print(batch, record, command, decision, verdict, plan, printed, outbox)
+        _measure(meter, record, command, decision, verdict, told=bool(printed))
         return decision.account
 
     def _print(  # noqa: PLR0917  # everything there is to know about one command
@@ -204,11 +227,12 @@ class LedgerAgent:
         record: Record,
         command: AnyCommand,
         decision: Decision,
+        verdict: str,
         plan: Plan,
         printed: list[bytes],
         outbox: Outbox,
     ) -> None:
-        headers, outcome = _passed_on(record), decision.outcome
+        headers, outcome = (_written(), *_passed_on(record)), decision.outcome
         for event in printed:
             outbox.add(
                 EVENTS.name,
@@ -218,7 +242,6 @@ class LedgerAgent:
                 headers=headers,
                 partition=batch.partition,
             )
-        verdict = _verdict(command, decision)
         answer = render.reply(command, outcome, plan)
         if answer is not None:
             _reply(outbox, *answer, command.origin, verdict, record)
@@ -226,7 +249,6 @@ class LedgerAgent:
             send_command(outbox, second_half(command, outcome.follow), record)
         if outcome.code in _KEPT:
             _bury(outbox, batch, record, BadRecord(outcome.code, outcome.code.meaning))
-        _count(command, decision, verdict)
 
 
 _KEPT = (Code.BEYOND_HORIZON, Code.TOO_LARGE)
@@ -241,20 +263,25 @@ def _verdict(command: AnyCommand, decision: Decision) -> str:
     return "applied" if outcome.status == "accepted" else outcome.status
 
 
-def _count(command: AnyCommand, decision: Decision, verdict: str) -> None:
-    series = metrics.series
-    series(metrics.OUTCOMES, command.type, "repeated" if decision.repeated else verdict).inc()
+_DOORS = {CHECKS.name: "check", REDEMPTIONS.name: "redemption", MEMBER_COMMANDS.name: "member"}
+
+
+def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision: Decision, verdict: str, *, told: bool) -> None:
+    """What there is to count of a command."""
+    door = _DOORS.get(command.origin.partition("/")[0])
+    if door is not None and not decision.outcome.follow:
+        meter.answered(door, record)
+        if told:
+            meter.told(record)
+    meter.count(metrics.OUTCOMES, command.type, "repeated" if decision.repeated else verdict)
     if decision.outcome.code is not Code.OK:
-        series(metrics.REFUSALS, decision.outcome.code).inc()
+        meter.count(metrics.REFUSALS, decision.outcome.code)
     if decision.repeated:
         return
     for fact in decision.outcome.facts:
-        series(metrics.EVENTS, fact.type).inc()
+        meter.count(metrics.EVENTS, fact.type)
         for move in fact.moves:
-            series(metrics.POINTS, move.target).inc(move.points)
-    balance = decision.outcome.balance
-    if balance is not None and decision.account.books.total() != 0:
-        metrics.IMBALANCE.inc()
+            meter.count(metrics.POINTS, move.source, move.target, by=move.points)
 
 
 def fits(events: Sequence[bytes]) -> bool:
@@ -264,7 +291,7 @@ def fits(events: Sequence[bytes]) -> bool:
 
 def stored(account: Account) -> bytes | None:
     """The account's row. None for the account of a receipt that is forgotten: its row goes."""
-    return None if account.status == "new" and not account.applied else pack(account)
+    return pack(account) if account.stands else None
 
 
 # ---------------------------------------------------------------- what both write
@@ -279,8 +306,13 @@ def _passed_on(record: Record) -> tuple[tuple[str, bytes], ...]:
     return tuple((name, value) for name, value in record.headers if metrics.tells_time(name, value))
 
 
+def _written() -> tuple[str, bytes]:
+    """When, by the wall: Kafka's time is that of the cause, so without it the log could not tell how long an answer took."""
+    return metrics.WRITTEN_AT, b"%d" % (time.time_ns() // 1_000_000)
+
+
 def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str, record: Record) -> None:
-    headers = (("origin", origin.encode()), ("outcome", outcome.encode()), *_passed_on(record))
+    headers = (("origin", origin.encode()), ("outcome", outcome.encode()), _written(), *_passed_on(record))
     outbox.add(REPLIES.name, outlet.encode(), reply, timestamp_ms=record.timestamp_ms, headers=headers)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from connectors import registry
 from connectors.sink import Sink
-from streams import metrics, runtime, sinks, topology
+from streams import health, metrics, runtime, sinks, topology
 from streams.settings import Access, Settings
 from streams.topic_admin import Changelog
 
@@ -60,12 +60,17 @@ def sink_worker(settings: Settings, sink: Sink) -> runtime.App:
 
 def run_sink(settings: Settings, name: str) -> None:
     """Run a sink's worker until SIGTERM or SIGINT. Raises KeyError, ConfigurationError, MappingError."""
-    sink = registry.build(name)
-    metrics.serve(settings.metrics_host, settings.metrics_port, version("loystream"))
-    runtime.run(sink_worker(settings, sink), loglevel=settings.log_level)
+    app = sink_worker(settings, registry.build(name))
+    _serve(settings, f"sink-{name}", health.watch(app, settings.partitions, patient=True))
+    runtime.run(app, loglevel=settings.log_level)
 
 
 def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; ends by SystemExit."""
-    metrics.serve(settings.metrics_host, settings.metrics_port, version("loystream"))
-    runtime.run(worker(settings), loglevel=settings.log_level)
+    app = worker(settings)
+    _serve(settings, "worker", health.watch(app, settings.partitions))
+    runtime.run(app, loglevel=settings.log_level)
+
+
+def _serve(settings: Settings, role: str, truth: health.Health) -> None:
+    metrics.serve(settings.metrics_host, settings.metrics_port, version("loystream"), role=role, health=truth)

@@ -8,16 +8,22 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol
 
 from schemas.commands import Tick
 from streams import metrics
 from streams.agents import send_command
-from streams.domain.account import Account, due_of
+from streams.domain.account import Account, Head, due_of
 from streams.reference import Directory
 from streams.runtime import Outbox, PartitionedTable, Record
 
 TICKS_A_LOOK = 200  # of all partitions together: a midnight storm is spread, because checks wait behind the ticks before them
+
+
+class Totals(Protocol):
+    """Who sums up all accounts."""
+
+    def add(self, partition: int, key: bytes, head: Head, stored: bytes) -> None: ...
 
 
 class DueIndex:
@@ -29,12 +35,20 @@ class DueIndex:
         self._heaps: dict[int, list[tuple[int, bytes]]] = {}
         self._time: dict[int, int] = {}
 
-    async def rebuild(self, owned: frozenset[int]) -> None:
-        """Read the owned partitions anew: one that was away for a moment may have been written by another worker."""
+    async def rebuild(self, owned: frozenset[int], totals: Totals | None = None) -> None:
+        """Read the owned partitions anew: one that was away for a moment may have been written by another worker.
+
+        `totals` is shown every account on the way, so that one reading is enough.
+        """
         self._due, self._heaps = {}, {}
         for partition in owned:
-            rows = ((key, due_of(stored)) for key, stored in self._accounts.items(partition))
-            self._due[partition] = {key: (due.next_due, due.program) for key, due in rows if due.next_due}
+            dues = self._due[partition] = {}
+            for key, stored in self._accounts.items(partition):
+                head = due_of(stored)
+                if head.next_due:
+                    dues[key] = (head.next_due, head.program)
+                if totals is not None:
+                    totals.add(partition, key, head, stored)
             self._heaps[partition] = [(due, key) for key, (due, _) in self._due[partition].items()]
             heapq.heapify(self._heaps[partition])
             await asyncio.sleep(0)  # heartbeats go on between two partitions
@@ -63,6 +77,10 @@ class DueIndex:
             if known is not None and known[0] == due:
                 taken.append((key, due, known[1]))
         return taken
+
+    def newest(self) -> int:
+        """The latest command time seen in any partition, epoch seconds."""
+        return max(self._time.values(), default=0)
 
     def __len__(self) -> int:
         return sum(map(len, self._due.values()))
@@ -102,5 +120,6 @@ class Clock:
         plan = self._directory.version(program, due)
         if plan is not None:
             tick = Tick(type="tick", id=f"tick:{account}:{due}", account=account, program=plan.key)
-            send_command(outbox, tick, Record(account.encode(), None, now * 1000, (), 0))
+            sent = (metrics.SENT_AT, b"%d" % (time.time_ns() // 1_000_000))  # in a replay, `now` is years ago
+            send_command(outbox, tick, Record(account.encode(), None, now * 1000, (sent,), 0))
             metrics.TICKS.inc()

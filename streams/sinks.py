@@ -187,14 +187,14 @@ class SinkAgent:
         if batch.topic == EVENTS.name:  # whose event it is was said before it happened, but in another topic
             await self._while_ours(self._app.caught_up(MEMBERS.name, batch.partition))
         async with self._turns[batch.partition]:
-            self._oldest[batch.partition] = batch.records[0].timestamp_ms / 1000
+            self._oldest[batch.partition] = metrics.sent_ms(batch.records[0]) / 1000
             try:
                 await self._deliver(batch)
             finally:
                 self._oldest.pop(batch.partition, None)
 
     async def _deliver(self, batch: Batch) -> None:
-        outbox = self._app.outbox()
+        meter, outbox = metrics.Meter("sink", batch.records), self._app.outbox()
         work = self._work(batch, outbox)
 
         def bury(item: Item, why: Rejected) -> None:
@@ -203,6 +203,15 @@ class SinkAgent:
         await self._while_ours(self._send(work.items(), bury))
         outbox.write(self._table, batch.partition, {key: _encode(row) for key, row in work.rows.items()})
         await outbox.flush()
+        meter.stop()
+        self._time(batch)
+
+    def _time(self, batch: Batch) -> None:
+        """How long it took from the till to the vendor; what happened before the sink's lease was never meant to be in time."""
+        if batch.topic == EVENTS.name:
+            lease = int(self._table.get(batch.partition, LEASE) or b"0")
+            live = [record for record in batch.records if record.offset >= lease]
+            metrics.observe_ages(metrics.SINK_DELIVERY_SECONDS, self._sink.name, live, time.time() * 1000)
 
     async def _send(self, items: Sequence[Item], rejected: OnRejected) -> None:
         await self._prepare()
@@ -312,6 +321,7 @@ def build(app: runtime.App, sink: Sink, partitions: int) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every address asked, and addresses name people
     http = httpx.AsyncClient(limits=httpx.Limits(max_connections=20, max_keepalive_connections=20), follow_redirects=False)
     courier = Courier(sink, http, metrics.SinkObserver(sink.name))
+    metrics.REGISTRY.register(metrics.SinkLimits(sink.name, courier.limits))
     table = app.table(MEMBERS_TABLE, partitions=partitions)
     agent = SinkAgent(sink, courier, table, app)
 

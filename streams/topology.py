@@ -7,6 +7,7 @@ crm.members ─────┘      │             ▲                   ├─
                         └──> loy.members, loy.identities, loy.dead-letters
 """
 
+import time
 from typing import Any
 
 from schemas.topics import CHECKS, COMMANDS, MEMBER_COMMANDS, REDEMPTIONS
@@ -16,6 +17,7 @@ from streams.clock import Clock, DueIndex
 from streams.domain.intake import Rules
 from streams.reference import Directory
 from streams.settings import Settings
+from streams.standing import Standing
 
 ACCOUNTS = "accounts"
 
@@ -27,13 +29,16 @@ def build(app: runtime.App, settings: Settings) -> None:
     index = DueIndex(accounts)
     rules = Rules(settings.identity_key.get_secret_value().encode(), settings.region, settings.program)
     intake = IntakeAgent(directory, rules, app.outbox)
-    ledger = LedgerAgent(directory, accounts, app.outbox, index)
+    standing = Standing(time.time if settings.clock == "wall" else index.newest)
+    ledger = LedgerAgent(directory, accounts, app.outbox, index, standing)
+    metrics.REGISTRY.register(standing)
     clock = Clock(index, directory, app.outbox, mode=settings.clock, default_program=settings.program)
 
     @accounts.on_recovered
     async def prepare(owned: frozenset[int]) -> None:
         await directory.start()
-        await index.rebuild(owned)
+        standing.begin(owned)
+        await index.rebuild(owned, standing)
 
     for door in (CHECKS, REDEMPTIONS, MEMBER_COMMANDS):
         _serve(app, door.name, f"intake-{door.name}", intake)
@@ -41,7 +46,6 @@ def build(app: runtime.App, settings: Settings) -> None:
 
     async def look() -> None:
         await clock.look(accounts.owned)
-        metrics.note_lag({(tp.topic, tp.partition): lag for tp, lag in app.lag().items()})
 
     async def close(*_: Any, **__: Any) -> None:
         await directory.stop()

@@ -190,7 +190,7 @@ def test_the_kcat_of_the_till_page_runs(system, tmp_path):
     script = f"set -u\n{send}\nuntil {read.strip()}; do sleep 0.2; done"
     answer = run(["bash", "-c", script], system, tmp_path).strip().splitlines()[-1]
     headers, _, reply = answer.partition(" ")
-    assert re.fullmatch(r"origin=pos\.checks/\d/\d+,outcome=applied", headers)
+    assert re.fullmatch(r"origin=pos\.checks/\d/\d+,outcome=applied,written-at=\d{13}", headers)
     assert Reply.model_validate_json(reply).member == "BOB"
 
 

@@ -8,7 +8,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -25,6 +25,7 @@ from streams.runtime.producing import Outbox, Post
 from streams.runtime.recovery import CarefulTables
 from streams.runtime.stores import Stores
 from streams.runtime.tables import PartitionedTable
+from streams.runtime.vitals import Vitals
 
 BARE_SECONDS = 3.0
 LOOK_SECONDS = 0.01
@@ -81,8 +82,10 @@ class App(faust.App):
     def __init__(self, config: Config) -> None:
         repairs.install()
         self.config = config
+        self.sources: set[str] = set()
         self.compacted: set[str] = set()
         self.lease = Lease(config.session_timeout)
+        self.vitals = Vitals(self)
         self._bare_ends: dict[TP, int] = {}
         self._post: Post | None = None
         super().__init__(config.group, **_settings(config))
@@ -99,6 +102,7 @@ class App(faust.App):
         """
         if not isinstance(channel, str):
             raise TypeError("an agent takes the name of one topic")
+        self.sources.add(channel)
         if compacted:
             self.compacted.add(channel)
         topic = self.topic(channel, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
@@ -153,6 +157,12 @@ class App(faust.App):
             end_process(Exit.UNEXPECTED, "a part of the worker crashed", error=reason)
         super()._crash(reason)
 
+    def table_sizes(self) -> Iterator[tuple[str, int, int, int]]:
+        """(table, partition, rows, bytes) of the open stores, estimated. Safe from another thread."""
+        for table in self.tables.values():
+            for partition, (rows, taken) in table.stores.sizes().items():
+                yield table.name, partition, rows, taken
+
     async def leaving(self) -> None:
         """Back as soon as partitions are given up (a rebalance, a stop): the batches at hand are waited for from then on."""
         await self.consumer.suspend_flow.wait()
@@ -171,16 +181,6 @@ class App(faust.App):
                 done, since = book.position(tp), time.monotonic()
             elif done is not None and time.monotonic() - since > BARE_SECONDS:
                 self._bare_ends[tp] = end
-
-    def lag(self) -> dict[TP, int]:
-        """Records not yet finished, per source partition of this worker (as of the last fetch)."""
-        consumer = self.consumer
-        lags: dict[TP, int] = {}
-        for tp in consumer.assignment():
-            done, end = consumer.book.position(tp), consumer.highwater(tp)
-            if done is not None and end is not None:
-                lags[tp] = max(0, end - done)
-        return lags
 
 
 def _settings(config: Config) -> dict[str, Any]:

@@ -7,6 +7,7 @@ caught between a seek and a queue that is being cleared, which is how stock Faus
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.fatal import Exit, end_process
 from streams.runtime.lease import Instant
 from streams.runtime.repairs import HonestProducer
+from streams.runtime.vitals import BEAT_SECONDS
 
 Fetched = Mapping[TP, list["ConsumerRecord[bytes, bytes]"]]
 
@@ -186,6 +188,7 @@ class BatchConsumer(driver.Consumer):
             self.book.hand_out(tp, records[0].offset, records[-1].offset, message, compacted=compacted)
         except OffsetGap as gap:
             end_process(Exit.OFFSET_GAP, f"records are missing: {gap}. Nothing was committed past it", error=gap)
+        self.app.vitals.handed_out(tp, batch)
         self._queue(message)
         self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
 
@@ -202,6 +205,7 @@ class BatchConsumer(driver.Consumer):
         message.acked = True
         self._unacked_messages.discard(message)
         if self.book.finish(message.tp, message):
+            self.app.vitals.finished(message.tp)
             self._thread.wake()
         notify(self._waiting_for_ack)
 
@@ -219,6 +223,7 @@ class BatchConsumer(driver.Consumer):
     # -- flow: whoever changes what is wanted wakes the fetch
 
     def stop_flow(self) -> None:
+        self.app.vitals.taken_up = False
         super().stop_flow()
         self._thread.wake()
 
@@ -232,6 +237,7 @@ class BatchConsumer(driver.Consumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self.book.clear()
+        self.app.vitals.started(())
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def perform_seek(self) -> None:
@@ -249,6 +255,7 @@ class BatchConsumer(driver.Consumer):
         await self._thread.heartbeat()
         for tp, offset in starts.items():
             self.book.start(tp, offset)
+        self.app.vitals.started(starts)
         self._committed_offset.update(starts)
 
     # -- committing
@@ -272,6 +279,7 @@ class BatchConsumer(driver.Consumer):
             return False  # stock notes them as committed all the same (faust/transport/consumer.py:1080)
         for tp, offset in ours.items():
             self.book.committed(tp, offset)
+        self.app.vitals.committed(ours)
         self._committed_offset.update(ours)
         self.app.monitor.on_tp_commit(ours)
         return True
@@ -284,6 +292,14 @@ class BatchConsumer(driver.Consumer):
     @Service.task
     async def _commit_livelock_detector(self) -> None:
         """Stock logs guesses here; lag and commit age are metrics of ours."""
+
+    @Service.task
+    async def _beat(self) -> None:
+        """Whoever asks from outside can see that the event loop runs, and how late."""
+        while not self.should_stop:
+            asleep = time.monotonic()
+            await asyncio.sleep(BEAT_SECONDS)
+            self.app.vitals.beat(time.monotonic() - asleep - BEAT_SECONDS)
 
     @Service.task
     async def _watch_membership(self) -> None:

@@ -58,6 +58,7 @@ class CarefulRecovery(Recovery):
         app.flow_control.resume()  # clears the agents' queues: empty by now
         consumer.resume_partitions({tp for tp in assignment if not self._is_changelog_tp(tp)})
         consumer.resume_flow()
+        app.vitals.taken_up = True
         await app._fetcher.maybe_start()  # noqa: SLF001
         self.tables.on_actives_ready()
         if not app.assignor.assigned_standbys():
@@ -98,6 +99,7 @@ class CarefulRecovery(Recovery):
         if news:
             self.tp_to_table[tp].apply_changes(tp, news)
             offsets[tp] = news[-1].offset
+            self.app.vitals.restored += len(news)
         self._signal_progress()
 
     async def on_idle(self) -> None:

@@ -32,6 +32,9 @@ class PartitionStore(Protocol):
     def write(self, changes: Iterable[Change], offset: int | None) -> None:
         """Apply the changes (None deletes) and note the changelog offset of the last one, in one step."""
 
+    def size(self) -> tuple[int, int]:
+        """(rows, bytes), estimated. Safe from another thread. Raises whatever a closed store raises."""
+
     def offset(self) -> int | None:
         """Changelog offset up to which the rows are complete; None means from the beginning."""
 
@@ -63,6 +66,9 @@ class MemoryStore:
                 self._rows[key] = value
         if offset is not None:
             self._offset = offset
+
+    def size(self) -> tuple[int, int]:
+        return len(self._rows), 0  # of bytes in memory, the process's own figure tells
 
     def offset(self) -> int | None:
         return self._offset
@@ -100,6 +106,11 @@ class RocksStore:
         if offset is not None:
             batch.put(_OFFSET_KEY, b"%d" % offset)
         self._db.write(batch)
+
+    def size(self) -> tuple[int, int]:
+        ask = self._db.property_int_value
+        files, memory = ask("rocksdb.live-sst-files-size") or 0, ask("rocksdb.size-all-mem-tables") or 0
+        return ask("rocksdb.estimate-num-keys") or 0, files + memory
 
     def offset(self) -> int | None:
         value = self._db.get(_OFFSET_KEY)
@@ -145,6 +156,14 @@ class Stores:
 
     def _path(self, folder: Path, partition: int) -> Path:
         return folder / f"{self._table}-{partition}.db"
+
+    def sizes(self) -> dict[int, tuple[int, int]]:
+        """(rows, bytes) of each open partition, estimated. Safe from another thread: one that closes meanwhile is left out."""
+        found = {}
+        for partition, store in list(self._open.items()):
+            with contextlib.suppress(Exception):
+                found[partition] = store.size()
+        return found
 
     def close(self, partitions: Iterable[int] | None = None) -> None:
         """Close these partitions, or all."""

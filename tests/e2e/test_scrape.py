@@ -31,13 +31,17 @@ async def test_a_worker_tells_outcomes_latency_lag_and_that_its_books_balance(in
     assert series['loy_outcomes_total{outcome="applied",type="join"}'] == 1.0
     assert series['loy_dead_letters_total{code="NOT_JSON",topic="pos.checks"}'] == 1.0
     assert series['loy_events_total{type="LOY_POINT_ACCRUAL"}'] == 2.0
-    assert series['loy_points_total{book="available"}'] == 10.0
+    assert series['loy_points_total{source="issued",target="available"}'] == 10.0
+    assert sum(value for name, value in series.items() if name.startswith('loy_balance_points{book="available"')) == 10.0
+    assert sum(value for name, value in series.items() if name.startswith('loy_accounts{')) == 1.0
     assert series["loy_ledger_imbalance"] == 0.0
-    assert any(name.startswith("loy_build_info{version=") for name in series)
+    assert any(name.startswith('loy_build_info{role="worker",version=') for name in series)
 
     # The bench of the till's own clock: the records' Kafka time is years ago, what is measured is not.
-    assert series['loy_check_seconds_count{stage="ledger"}'] == 4.0
-    assert series['loy_check_seconds_bucket{le="10.0",stage="ledger"}'] == 3.0
+    assert series['loy_record_seconds_count{stage="ledger"}'] == 4.0
+    assert series['loy_answer_seconds_bucket{door="check",le="10.0"}'] == 3.0
+    assert series['loy_event_seconds_count{since="till"}'] == 4.0
+    assert series['loy_event_seconds_count{since="kafka"}'] == 1.0
     assert series['loy_batch_seconds_count{stage="ledger"}'] >= 1.0
 
     async def caught_up():

@@ -14,6 +14,7 @@ from streams.domain.intake import Rules
 from streams.domain.plan import Plan
 from streams.reference import version_in_force
 from streams.runtime import Batch, Record, TableView
+from streams.standing import Standing
 from tests.builders import START, program
 
 NOW_MS = int(START.timestamp() * 1000)
@@ -85,7 +86,9 @@ class AgentWorld:
         self.sent, self.writes, self.rows, self.unseen, self.reads, self.notes = [], [], {}, {}, [], []
         self.identities = FakeIdentities(self)
         self.intake_agent = IntakeAgent(self, Rules(b"secret", "US", "main"), lambda: FakeOutbox(self))
-        self.ledger_agent = LedgerAgent(self, self, lambda: FakeOutbox(self), self)
+        self.standing = Standing(lambda: 0)
+        self.standing.begin({PARTITION})
+        self.ledger_agent = LedgerAgent(self, self, lambda: FakeOutbox(self), self, self.standing)
         self.offset = 0
 
     async def on_flush(self, records):

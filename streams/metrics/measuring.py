@@ -1,0 +1,165 @@
+"""What a stage does to be measured: a batch is counted once, when all of it is acknowledged, so that the core measures nothing.
+
+Wrappers for the seams live here: a batch's meter, and the observer of a sink's courier.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+from typing import Protocol
+
+from prometheus_client import Counter
+from prometheus_client.core import Metric
+
+from streams.metrics import catalogue
+from streams.metrics.histogram import BatchHistogram
+
+log = logging.getLogger(__name__)
+
+SENT_AT = "sent-at"
+"""A header of the till, wall clock in epoch milliseconds; travels on, so that latency can be measured."""
+WRITTEN_AT = "written-at"
+"""A header of replies and events: when they were written, wall clock in epoch milliseconds. Their Kafka time is their cause's."""
+TRACEPARENT = "traceparent"
+"""The header of W3C Trace Context: version-trace-span-flags."""
+HISTORY_MS = 86_400_000
+"""Where sending and Kafka time are further apart, history is being replayed: its Kafka time says nothing about speed."""
+
+current_trace: Callable[[], str | None] = lambda: None  # noqa: E731  # replaced whole by tracing
+"""The trace id (32 hex digits) of what the process is doing now, for exemplars of calls. Tracing puts its own here."""
+
+
+class Timed(Protocol):
+    """What a meter reads of a record."""
+
+    @property
+    def timestamp_ms(self) -> int: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+
+
+@cache
+def series(counter: Counter, *labels: str) -> Counter:
+    """One series of a counter, by its labels: to find it costs more than to count."""
+    return counter.labels(*labels)
+
+
+class Meter:
+    """Measures one batch of a stage: what it did, how long it took, and how old its records were when it was done."""
+
+    def __init__(self, stage: str, records: Sequence[Timed]) -> None:
+        self._stage = stage
+        self._records = records
+        self._counts: dict[tuple[Counter, tuple[str, ...]], int] = {}
+        self._answered: dict[str, list[Timed]] = {}
+        self._told: list[Timed] = []
+        self._start = time.perf_counter()
+
+    def count(self, counter: Counter, *labels: str, by: int = 1) -> None:
+        """To be counted when the batch is acknowledged."""
+        key = (counter, labels)
+        self._counts[key] = self._counts.get(key, 0) + by
+
+    def answered(self, door: str, record: Timed) -> None:
+        """A till, the desk or the CRM got its reply."""
+        self._answered.setdefault(door, []).append(record)
+
+    def told(self, record: Timed) -> None:
+        """Events of what came through a door were written."""
+        self._told.append(record)
+
+    def stop(self) -> None:
+        """The batch is acknowledged."""
+        now_ms = time.time() * 1000
+        catalogue.BATCH_SECONDS.observe(self._stage, (time.perf_counter() - self._start,))
+        catalogue.BATCH_RECORDS.observe(self._stage, (len(self._records),))
+        series(catalogue.RECORDS_TAKEN, self._stage).inc(len(self._records))
+        for (counter, labels), count in self._counts.items():
+            series(counter, *labels).inc(count)
+        observe_ages(catalogue.RECORD_SECONDS, self._stage, self._records, now_ms)
+        for door, records in self._answered.items():
+            observe_ages(catalogue.ANSWER_SECONDS, door, records, now_ms)
+        if self._told:
+            observe_ages(catalogue.EVENT_SECONDS, "till", self._told, now_ms)
+            live = [record.timestamp_ms for record in self._told if sent_ms(record) - record.timestamp_ms < HISTORY_MS]
+            catalogue.EVENT_SECONDS.observe("kafka", [max(0.0, (now_ms - at) / 1000) for at in live])
+
+
+def observe_ages(histogram: BatchHistogram, label: str, records: Sequence[Timed], now_ms: float) -> None:
+    """Seconds from each record's sending until now; the oldest one is the exemplar when it has a trace."""
+    ages = [max(0.0, (now_ms - sent_ms(record)) / 1000) for record in records]
+    histogram.observe(label, ages)
+    if ages:
+        oldest = max(ages)
+        trace = trace_of(records[ages.index(oldest)].headers)
+        if trace is not None:
+            histogram.exemplify(label, oldest, trace, now_ms / 1000)
+
+
+def sent_ms(record: Timed) -> int:
+    """When the till sent it, if it says so: in a replay the Kafka time is years ago."""
+    for name, value in record.headers:
+        if tells_time(name, value):
+            return int(value)
+    return record.timestamp_ms
+
+
+def tells_time(name: str, value: bytes | None) -> bool:
+    """Whether a header is the till's own time. Whatever else a till puts there is passed over."""
+    return name == SENT_AT and value is not None and value.isdigit() and len(value) < 16
+
+
+def trace_of(headers: Sequence[tuple[str, bytes]]) -> str | None:
+    """The trace id that a record carries."""
+    for name, value in headers:
+        if name == TRACEPARENT and value is not None and len(value) == 55:
+            return value[3:35].decode("ascii", errors="replace")
+    return None
+
+
+class SinkObserver:
+    """Turns what a courier tells into metrics, and a halt into one alert."""
+
+    def __init__(self, sink: str) -> None:
+        self._sink = sink
+        self._halted: str | None = None
+        for outcome in ("delivered", "rejected", "again", "unknown", "skipped"):
+            series(catalogue.SINK_ITEMS, sink, outcome)
+        catalogue.SINK_DELIVERY_SECONDS.start(sink)
+        catalogue.SINK_HALTED.labels(sink).set(0)
+        catalogue.SINK_BREAKER.labels(sink).set(0)
+
+    def called(self, operation: str, status: str, seconds: float) -> None:
+        trace = current_trace()
+        calls = catalogue.SINK_CALLS.labels(self._sink, operation, status)
+        calls.observe(seconds, {"trace_id": trace} if trace else None)
+
+    def waited(self, operation: str, seconds: float) -> None:
+        catalogue.SINK_WAITED.labels(self._sink, operation).inc(seconds)
+
+    def outcome(self, kind: str, count: int) -> None:
+        catalogue.SINK_ITEMS.labels(self._sink, kind).inc(count)
+
+    def halted(self, why: str | None) -> None:
+        """Alert once when it stops, and once when it goes on."""
+        if why is not None and self._halted is None:
+            log.critical("sink %s has stopped, nothing is lost: %s", self._sink, why)
+        if why is None and self._halted is not None:
+            log.warning("sink %s goes on", self._sink)
+        self._halted = why
+        catalogue.SINK_HALTED.labels(self._sink).set(why is not None)
+
+    def breaker(self, *, is_open: bool) -> None:
+        catalogue.SINK_BREAKER.labels(self._sink).set(is_open)
+
+
+class SinkLimits:
+    """The vendor's limits as this process may use them, read when Prometheus asks."""
+
+    def __init__(self, sink: str, limits: Callable[[], Mapping[str, float]]) -> None:
+        self._sink = sink
+        self._limits = limits
+
+    def collect(self) -> Iterable[Metric]:
+        yield catalogue.SINK_LIMIT.of(((self._sink, operation), rate) for operation, rate in self._limits().items())
