@@ -23,6 +23,8 @@ lock:  ## write requirements.lock anew (hashed, naming no index)
 	@$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+	@$(BIN)/uv pip compile -q deploy/peers/quix.in --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/peers/quix.lock
 
 run: install  ## real Kafka, a real worker, weeks of real baskets, and the proof; ends by itself
 	@$(BIN)/loy demo
@@ -47,7 +49,7 @@ fmt: install  ## format the code
 schemas: install  ## write schemas/json and the AsyncAPI document from the models
 	@$(BIN)/python -m schemas.export
 
-bench: install  ## the whole path measured, beside a plain aiokafka loop in the same run
+bench: install  ## the whole path measured, beside Quix Streams, Kafka Streams and a plain loop in the same run
 	@$(BIN)/loy bench
 
 bench-sinks: install  ## each sink measured against its vendor's limits, in a sandbox

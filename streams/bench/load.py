@@ -4,6 +4,7 @@ Law: the same arguments give the same bytes, so that two runs, and we and the pe
 clones two shop as it does and the others seldom, because of the members of a program most are quiet.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from streams.baskets.members import JOINED
 from streams.domain.identifiers import luhn_digit
 
 REGULARS = 2
+RESENT = 100  # one check in so many comes again
 SELDOM = 20  # clones beyond the regulars take one basket in so many
 
 _Rows = list[tuple[int, str, bytes, bytes]]
@@ -39,6 +41,18 @@ def receipts(clones: int) -> Iterator[Arrival]:
         for clone in range(clones):
             if clone < REGULARS or number % SELDOM == clone:
                 yield _of_clone(sale, clone)
+
+
+def resent(load: Iterable[Arrival]) -> Iterator[Arrival]:
+    """The load, and one check in a hundred again ten checks later, as a till does that saw no answer."""
+    again: deque[tuple[int, Arrival]] = deque()
+    for number, sale in enumerate(load):
+        yield sale
+        if number % RESENT == 0:
+            again.append((number + 10, sale))
+        elif again and again[0][0] <= number:
+            yield again.popleft()[1]
+    yield from (sale for _, sale in again)
 
 
 def _of_clone(sale: Arrival, clone: int) -> Arrival:

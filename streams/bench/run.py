@@ -1,7 +1,6 @@
-"""One run of the benchmark, step by step: members, warm-up, backlog, peer, two rates, proof, recovery."""
+"""One run of the benchmark, step by step: members, warm-up, backlog, other engines, two rates, proof, recovery."""
 
 import asyncio
-import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -14,20 +13,22 @@ from rich.console import Console
 from schemas.topics import CHECKS, COMMANDS, REPLIES
 from streams import system
 from streams.baskets import Arrival
-from streams.bench import load, peer
+from streams.bench import load
 from streams.bench.accounts import Sizes, templates
+from streams.bench.compare import Compared, Comparison, topics
 from streams.bench.latency import Delay, delay
-from streams.bench.processes import child, ready
+from streams.bench.peers.engines import ENGINES
+from streams.bench.processes import ready
 from streams.bench.recovery import Recovery, disk_bytes_each, recover
 from streams.bench.show import Result, table
-from streams.bench.throughput import WATCHED, Backlog, Rate, count, lay_ready, work_off
-from streams.bench.topics import BenchError, between, committed, ends, grown, of
+from streams.bench.throughput import WATCHED, Rate, count, lay_ready, work_off
+from streams.bench.topics import BenchError, committed, ends, grown
 from streams.broker import Broker
 from streams.log import Log, open_log
 from streams.program_files import SHIPPED, load_program
 from streams.replay import await_registered, replay
 from streams.settings import Settings
-from streams.topic_admin import Changelog, apply_topics
+from streams.topic_admin import apply_topics
 from streams.verify import verify
 
 PROGRAM = SHIPPED / "grocer.yaml"
@@ -46,6 +47,10 @@ class Scale:
     """Members of each of the 2,469 households."""
     checks_a_second: int = 1500
     """Sizes warm-up and backlog: so many checks for each of the seconds."""
+    engines: tuple[str, ...] = tuple(engine.name for engine in ENGINES)
+    """Whom we are compared with."""
+    warm_up: int = 200_000
+    """Checks that each of them takes before it is measured: a Java virtual machine needs that many."""
 
     @property
     def checks(self) -> int:
@@ -81,13 +86,12 @@ class _Run:
 
     async def all(self) -> Result:
         """Every measurement, one after another, and between them the proof."""
-        topics = tuple(Changelog(name, PARTITIONS) for name in (peer.EVENTS, peer.CHANGELOG))
-        await apply_topics(self._bootstrap, PARTITIONS, keep_history=True, extra=topics)
         await system.install(self._settings, load_program(PROGRAM), keep_history=True)
         async with open_log(self._bootstrap) as log:
             members = await self._warm_up(log)
-            ours, backlog = await self._throughput(log)
-            theirs = await self._peer(log, backlog)
+            checks = list(load.resent(self._next(self._scale.checks)))
+            ours = await self._throughput(log, checks)
+            theirs = await self._compare(log, checks)
             delays = await self._latencies(log, ours)
         await self._prove()
         sizes, recovery = await self._recovery()
@@ -129,24 +133,28 @@ class _Run:
             await self._rested(log)
         return len(members)
 
-    async def _throughput(self, log: Log) -> tuple[Rate, Backlog]:
-        backlog = await lay_ready(log, self._settings, self._next(self._scale.checks))
+    async def _throughput(self, log: Log, checks: list[Arrival]) -> Rate:
+        backlog = await lay_ready(log, self._settings, checks)
         self._say(f"{backlog.count:,} checks lie ready: one worker, as fast as it can")
         async with self._worker() as worker:
             rate = await work_off(log, worker, self._broker_pid, backlog)
             await self._rested(log)
         await count(log, backlog.before)
-        return rate, backlog
+        return rate
 
-    async def _peer(self, log: Log, backlog: Backlog) -> Rate:
-        self._say("The same checks by a plain aiokafka loop")
-        before = await ends(log, peer.EVENTS)
-        starts = [end for _, end in sorted(of(backlog.before, CHECKS.name).items())]
-        told = await child("streams.bench.peer", self._bootstrap, json.dumps(starts), str(backlog.count))
-        events = between(before, await ends(log, peer.EVENTS))
-        if events != backlog.count:
-            raise BenchError(f"the peer wrote {events} events for {backlog.count} checks")
-        return Rate(int(told["checks"]), told["seconds"], told["cpu_seconds"])
+    async def _compare(self, log: Log, checks: list[Arrival]) -> list[Compared]:
+        """The same checks by others. They have seen other receipts before, the year's first and those after ours."""
+        engines = [engine for engine in ENGINES if engine.name in self._scale.engines]
+        await apply_topics(self._bootstrap, PARTITIONS, keep_history=True, extra=topics(engines, PARTITIONS))
+        others, count = load.receipts(self._scale.clones), self._scale.checks
+        warm_up = list(islice(others, count))
+        warm_up += islice(others, count, max(count, self._scale.warm_up))
+        comparison = Comparison(log, self._bootstrap, self._broker_pid, self._settings.data, PARTITIONS)
+        found = []
+        for engine in engines:
+            self._say(f"The reference job, on the same checks: {engine.title}")
+            found.append(await comparison.run(engine, warm_up, checks))
+        return found
 
     async def _latencies(self, log: Log, ours: Rate) -> list[Delay]:
         delays, path = [], self._settings.data / "load"

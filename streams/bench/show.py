@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.bench.accounts import REGULAR, WEEKS, Sizes
+from streams.bench.compare import Compared
 from streams.bench.latency import Delay
 from streams.bench.recovery import Recovery, Start
 from streams.bench.throughput import Rate
@@ -21,9 +22,11 @@ AIM_PER_SECOND = 2_000
 AIM_P99_MS = 250
 AIM_ACCOUNT_BYTES = 2_048
 
-_SKIPPED = (
-    "The peer skips: validation, identities and programs, tiers, lots and expiry, caps and stacking, returns, redemptions, "
-    "fraud, the reply to the till, profiles in events, the log of commands between intake and ledger, the clock, and RocksDB."
+_JOB = (
+    "The reference job: parse a check, leave it when it is among the member's last 32, add points by a multiplier per category, "
+    "keep ids and balance in a store with a changelog, write one event, commit every second. Checked by reading everything back, "
+    "byte for byte. Of our whole path it leaves out validation, identities, programs, tiers, lots and expiry, caps and stacking, "
+    "returns, redemptions, fraud, replies to tills, profiles in events, the log of commands between intake and ledger, the clock."
 )
 
 
@@ -36,25 +39,59 @@ class Result:
     """The machine's load average before anything of ours ran: what else it had to do."""
     members: int
     ours: Rate
-    theirs: Rate
+    theirs: list[Compared]
     delays: list[Delay]
     sizes: Sizes
     recovery: Recovery
 
-    @property
-    def ratio(self) -> float:
-        """CPU of ours a check, in times of the peer's."""
-        return self.ours.cpu_us / self.theirs.cpu_us
+    def of(self, engine: str) -> Rate | None:
+        """What an engine took, if it was measured."""
+        return next((one.rate for one in self.theirs if one.engine.name == engine), None)
 
 
 def table(result: Result) -> RenderableType:
     """The figures for `rich`."""
     rows = Table("", "measured", "aim", title="[bold]Loystream, measured", title_justify="left", expand=False)
     rows.columns[1].justify = rows.columns[2].justify = "right"
-    for add in (_path, _peer, _delays, _accounts, _recovery):
+    for add in (_path, _delays, _accounts, _recovery):
         add(rows, result)
         rows.add_section()
-    return Group(rows, Text(conditions(result)), Text(_SKIPPED, style="dim"))
+    return Group(rows, engines(result), Text(_JOB, style="dim"), *_lacks(result), Text(conditions(result)))
+
+
+def engines(result: Result) -> Table:
+    """Everybody's CPU on the reference job, ours whole above it, and the ratios."""
+    rows = Table(title="[bold]Others, in the same run", title_justify="left", expand=False)
+    for name in ("", "CPU-us a check", "of the broker", "checks/s", "peak memory", "our runtime / it", "whole path / it"):
+        rows.add_column(name, justify="right" if name else "left")
+    ours, shell = result.ours, result.of("shell")
+    rows.add_row("Loystream, the whole path", *_figures(ours), _ratio(ours, shell, under=True), "1.0")
+    rows.add_section()
+    for one in result.theirs:
+        if one.rate is None:
+            rows.add_row(one.engine.title, "not here", "", "", "", "", "")
+        else:
+            rows.add_row(one.engine.title, *_figures(one.rate), _ratio(shell, one.rate), _ratio(ours, one.rate))
+    return rows
+
+
+def _figures(rate: Rate) -> tuple[str, str, str, str]:
+    broker = f"{rate.broker_cpu_seconds / rate.checks * 1e6:,.1f}"
+    return f"{rate.cpu_us:,.1f}", broker, f"{rate.per_second:,.0f}", _mb(rate.peak_bytes)
+
+
+def _ratio(one: Rate | None, other: Rate | None, *, under: bool = False) -> str:
+    if one is None or other is None:
+        return ""
+    return f"{other.cpu_us / one.cpu_us if under else one.cpu_us / other.cpu_us:.2f}"
+
+
+def _lacks(result: Result) -> list[Text]:
+    """What each engine skips even of the job, and why one is not here."""
+    said = [f"{one.engine.title} skips: {one.engine.lacks}." for one in result.theirs if one.engine.lacks and one.rate]
+    return [
+        Text(line, style="dim") for line in said + [f"{one.engine.title}: {one.missing}" for one in result.theirs if one.missing]
+    ]
 
 
 def _path(rows: Table, result: Result) -> None:
@@ -65,14 +102,6 @@ def _path(rows: Table, result: Result) -> None:
     rows.add_row("CPU-us per check, broker", f"{ours.broker_cpu_seconds / ours.checks * 1e6:,.0f}", "")
     rows.add_row("events and clock's ticks per check", f"{ours.events / ours.checks:.2f} and {ours.ticks / ours.checks:.2f}", "")
     rows.add_row("peak memory, worker", _mb(ours.peak_bytes), "")
-
-
-def _peer(rows: Table, result: Result) -> None:
-    theirs = result.theirs
-    rows.add_row("[bold]Plain aiokafka loop[/], same checks", f"{theirs.checks:,} checks", "")
-    rows.add_row("checks/s", f"{theirs.per_second:,.0f}", "")
-    rows.add_row("CPU-us per check", f"{theirs.cpu_us:,.1f}", "")
-    rows.add_row("ours / peer, CPU", f"{result.ratio:.1f}", "")
 
 
 def _delays(rows: Table, result: Result) -> None:

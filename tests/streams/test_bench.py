@@ -5,22 +5,20 @@ import re
 from collections import Counter
 from itertools import islice
 
-import msgspec
 import orjson
 import pytest
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from rich.console import Console
 
 from schemas.checks import check_id
 from schemas.codec import parse_inbound
 from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, MEMBER_COMMANDS, REPLIES
-from streams.bench import BenchError, Scale, measure
 from streams.bench.accounts import templates
-from streams.bench.load import REGULARS, SELDOM, members, receipts, save, saved
-from streams.bench.peer import Job
+from streams.bench.load import REGULARS, RESENT, SELDOM, members, receipts, resent, save, saved
 from streams.bench.recovery import disk_bytes_each
-from streams.bench.run import PROGRAM
+from streams.bench.run import PROGRAM, Scale, measure
 from streams.bench.throughput import count
+from streams.bench.topics import BenchError
 from streams.domain.account import unpack
 from streams.log import Record, Span
 from streams.program_files import load_program
@@ -59,20 +57,12 @@ def test_a_saved_load_is_the_load(tmp_path):
     assert saved(tmp_path / "load") == load
 
 
-# ---------------------------------------------------------------- the peer
-
-
-def polled(records):
-    return [ConsumerRecord(CHECKS.name, 0, n, one.at_ms, 0, one.key, one.value, None, 0, 0, ()) for n, one in enumerate(records)]
-
-
-def test_the_peer_accrues_once_a_check_and_keeps_what_it_did():
-    job, sent = Job(), list(islice(receipts(1), 200))
-    events, changes = job.rows(polled([*sent, *sent]))
-    told = [orjson.loads(event) for _, event in events]
-    assert len(told) == 200
-    assert sum(one["data"]["points"] for one in told) == sum(msgspec.msgpack.decode(state)[1] for _, state in changes)
-    assert 250 < sum(len(event) for _, event in events) / 200 < 350
+def test_one_check_in_a_hundred_comes_again_soon_after_itself():
+    sent = list(resent(islice(receipts(2), 1000)))
+    seen = {one.value: number for number, one in reversed(list(enumerate(sent)))}
+    again = [number - seen[one.value] for number, one in enumerate(sent) if seen[one.value] != number]
+    assert len(again) == 1000 / RESENT
+    assert max(again) <= 12
 
 
 # ---------------------------------------------------------------- counting
@@ -139,10 +129,26 @@ async def test_a_dead_letter_is_an_error(topics):
         await count(topics, {})
 
 
-async def test_an_answer_other_than_applied_is_an_error(topics):
+def answer_again(topics, outcome, earned):
     topics.add(CHECKS.name, {})
-    topics.add(REPLIES.name, {"id": "C-0", "code": "OK", "earned": 0}, outcome="repeated", origin="pos.checks/0/3")
-    with pytest.raises(BenchError, match="was repeated"):
+    topics.add(REPLIES.name, {"id": "C-2", "code": "OK", "earned": earned}, outcome=outcome, origin="pos.checks/0/3")
+
+
+async def test_a_check_that_came_again_is_answered_again(topics):
+    answer_again(topics, "repeated", 10)
+    await count(topics, {})
+
+
+async def test_another_answer_to_a_check_that_came_again_is_an_error(topics):
+    answer_again(topics, "repeated", 15)
+    with pytest.raises(BenchError, match="C-2 was answered otherwise when it came again"):
+        await count(topics, {})
+
+
+@pytest.mark.parametrize("outcome", ["applied", "refused"])
+async def test_a_check_applied_twice_or_refused_is_an_error(topics, outcome):
+    answer_again(topics, outcome, 10)
+    with pytest.raises(BenchError, match=f"C-2 was {outcome}"):
         await count(topics, {})
 
 
@@ -179,22 +185,23 @@ def test_stamped_accounts_differ_in_their_key_alone_and_one_in_four_is_a_regular
 
 
 @pytest.mark.broker
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     out = io.StringIO()
-    scale = Scale(seconds=1, accounts=200, clones=1, checks_a_second=400)
-    result = await measure(Console(file=out, width=120), Settings(data=tmp_path, max_batch=50), scale)
+    scale = Scale(seconds=1, accounts=200, clones=1, checks_a_second=400, warm_up=800)
+    result = await measure(Console(file=out, width=150), Settings(data=tmp_path, max_batch=50), scale)
     assert result.members == 2469
-    assert result.ours.checks == result.theirs.checks == 400
-    assert result.ours.cpu_us > result.theirs.cpu_us > 0
+    assert result.ours.checks == 404
+    assert [one.engine.name for one in result.theirs] == ["plain", "shell", "quix", "streams"]
+    assert all(one.missing or (one.rate.checks == 404 and one.rate.cpu_us > 0) for one in result.theirs)
     assert result.delays[0].checks == 250
     assert result.ours.events > result.ours.checks
     assert result.recovery.accounts == 200
     assert not list(tmp_path.iterdir())
     shown = re.sub(r"\s+", " ", out.getvalue())
     for figure in (
-        "checks/s, one worker", "CPU-us per check, worker", "peak memory", "ours / peer", "at 250 checks/s", "p50 / p99 / p99.9",
+        "checks/s, one worker", "CPU-us per check, worker", "peak memory", "whole path / it", "at 250 checks/s", "p50 / p99 / p99.9",
         "quiet, packed", "quiet, on disk", "cold: seconds", "warm: seconds", "Apache Kafka", "batches of at most", "linger",
-        "store rocksdb", "cores", "Load average", "The peer skips",
+        "store rocksdb", "cores", "Load average", "The reference job", "Quix Streams", "Kafka Streams", "Plain aiokafka loop",
     ):  # fmt: skip
         assert figure in shown

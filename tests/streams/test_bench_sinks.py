@@ -9,9 +9,9 @@ from rich.console import Console
 from schemas.events import parse_event
 from schemas.members import Member
 from schemas.topics import EVENTS, MEMBERS
-from streams.bench import BenchError
 from streams.bench.sink_load import records
 from streams.bench.sinks import bench_sinks, check_arrived
+from streams.bench.topics import BenchError
 from streams.settings import Settings
 
 
