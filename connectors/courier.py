@@ -255,10 +255,14 @@ class Courier:
             bucket.went()
 
     async def _request(self, call: Call) -> Reply:
-        began = self._patience.clock()
+        began, content = self._patience.clock(), call.content()
         try:
             response = await self._client.request(
-                call.method, self._url(call), content=call.content(), headers=self._headers(call), timeout=self._patience.timeout
+                call.method,
+                self._url(call),
+                content=content,
+                headers=self._headers(call, content),
+                timeout=self._patience.timeout,
             )
         except _NEVER_LEFT as failure:
             return self._lost(call, failure, began, sent=False)
@@ -291,10 +295,10 @@ class Courier:
     def _url(self, call: Call) -> str:
         return call.path if call.path.startswith("http") else self.sink.base_url.rstrip("/") + call.path
 
-    def _headers(self, call: Call) -> dict[str, str]:
-        kind = {} if call.content() is None else {"content-type": "application/json"}
+    def _headers(self, call: Call, content: bytes | None) -> dict[str, str]:
+        kind = {} if content is None else {"content-type": "application/json"}
         own = {} if call.path.startswith("http") else self.sink.headers()  # what opens one door is not shown at another
-        stamp = call.stamp(int(self._patience.wall()), call.content() or b"") if call.stamp else {}
+        stamp = call.stamp(int(self._patience.wall()), content or b"") if call.stamp else {}
         return {"accept": "application/json", **kind, **own, **call.headers, **stamp}
 
     def _retry_after(self, response: httpx.Response) -> float | None:

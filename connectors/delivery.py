@@ -4,17 +4,39 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+import orjson
+
 from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS
-from schemas.members import Contact
+
+_FIELDS = frozenset(PROFILE_FIELDS)
+_IN_CONTACT = {"email_address": "email", "phone_no": "phone"}
+"""Where the contact data has another name for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Unreadable(Exception):  # noqa: N818  # it is data: it becomes a dead letter
+    """A record that is not what its topic holds."""
+
+
+def contact_of(value: bytes | None) -> Mapping[str, Any] | None:
+    """The contact data of a `loy.members` value, which intake has checked. Raises Unreadable for what it never wrote."""
+    if not value:
+        return None
+    try:
+        contact = orjson.loads(value)["contact"]
+    except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
+        raise Unreadable(f"no member: {type(failure).__name__}") from None
+    if not isinstance(contact, dict):
+        raise Unreadable("no member: its contact is no object")
+    return contact
+
+
+class Person(msgspec.Struct, frozen=True):
     """A member as vendors know one: the 29 fields of seeds 001 and 002, joined from contact data and loyalty profile."""
 
     loyalty_id: str
-    contact: Contact | None
-    """None when the CRM never sent any, or the member was erased."""
+    contact: Mapping[str, Any] | None
+    """`schemas.members.Contact` as plain JSON values; None when the CRM never sent any, or the member was erased."""
     profile: Mapping[str, Any]
     """`schemas.events.Profile` as plain JSON values: dates as YYYY-MM-DD, points as integers."""
     version: int = 0
@@ -23,28 +45,13 @@ class Person:
     def field(self, name: str) -> Any:
         """One of PROFILE_FIELDS as a JSON value, None when there is none. Raises KeyError for any other name."""
         if name in PERSONAL_FIELDS:
-            return _personal(self.contact, name)
-        if name not in PROFILE_FIELDS:
+            return self.contact.get(_IN_CONTACT.get(name, name)) if self.contact else None
+        if name not in _FIELDS:
             raise KeyError(name)
         return self.profile.get(name)
 
 
-def _personal(contact: Contact | None, name: str) -> Any:
-    if contact is None:
-        return None
-    if name == "birthday":
-        return contact.birthday.isoformat() if contact.birthday else None
-    return {
-        "first_name": contact.first_name,
-        "last_name": contact.last_name,
-        "email_address": contact.email,
-        "phone_no": contact.phone,
-        "zip_code": contact.zip_code,
-    }[name]
-
-
-@dataclass(frozen=True, slots=True)
-class ProfileChange:
+class ProfileChange(msgspec.Struct, frozen=True):
     """The person is as given now. Only the latest of a member is ever sent."""
 
     person: Person
@@ -58,8 +65,7 @@ class ProfileChange:
     """The contact data changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Happening:
+class Happening(msgspec.Struct, frozen=True):
     """One LOY_* event, in the order of its member."""
 
     person: Person

@@ -4,18 +4,21 @@ Law: each of the 29 fields and each event is either mapped or dropped by name; f
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from connectors.delivery import Happening, Person
-from schemas.events import EVENTS, PROFILE_FIELDS
+from schemas.events import EVENTS, PERSONAL_FIELDS, PROFILE_FIELDS
 
 Kind = Literal["text", "number", "boolean", "date", "datetime", "list", "base64"]
+Form = Callable[[Any], Any]
+"""Gives a JSON value the form that a vendor takes."""
 
 
 class MappingError(ValueError):
@@ -62,6 +65,17 @@ class VendorMapping(_Model):
     """By LOY_ name; null drops it, on purpose."""
     join: str = " | "
     """Between the items of a list that becomes a text."""
+    _profile: "Plan" = PrivateAttr()
+    _properties: dict[str, tuple[tuple[str, Callable[[Happening], Any], Form], ...]] = PrivateAttr()
+
+    def model_post_init(self, _: Any) -> None:
+        """Work out once what is needed for every item."""
+        self._profile = self.plan((name, target.to, target) for name, target in self.fields.items() if target is not None)
+        self._properties = {
+            name: tuple((prop.to, _taking(prop.source), self.form(prop)) for prop in event.properties)
+            for name, event in self.events.items()
+            if event is not None
+        }
 
     @model_validator(mode="after")
     def _complete(self) -> "VendorMapping":
@@ -74,23 +88,35 @@ class VendorMapping(_Model):
                 _known_source(name, event.once)
         return self
 
+    def plan(self, fields: Iterable[tuple[str, str, Target]]) -> "Plan":
+        """The values of these fields (ours, the name to give it, its target), all at once."""
+        return Plan([(name, to, self.form(target)) for name, to, target in fields])
+
     def profile(self, person: Person) -> dict[str, Any]:
         """The person's mapped fields by the vendor's names; values that are absent come as None."""
-        return {target.to: self.value(person.field(name), target) for name, target in self.fields.items() if target is not None}
+        return self._profile.values(person)
 
     def properties(self, happening: Happening) -> dict[str, Any]:
         """The event's mapped properties; absent values are left out."""
-        event = self.events[happening.type]
-        values = {prop.to: self.value(_source(happening, prop.source), prop) for prop in (event.properties if event else ())}
-        return {name: value for name, value in values.items() if value is not None}
+        found = ((to, form(take(happening))) for to, take, form in self._properties.get(happening.type, ()))
+        return {name: value for name, value in found if value is not None}
 
     def identity(self, happening: Happening) -> str:
         """What a repeat of it has too: its id, or its member and the value of which it is told once."""
         event = self.events[happening.type]
-        value = _source(happening, event.once) if event and event.once else None
+        value = _taking(event.once)(happening) if event and event.once else None
         if event is None or value is None:
             return happening.event_id
         return f"{happening.person.loyalty_id}/{event.once}/{value}"
+
+    def form(self, target: Target) -> Form:
+        """What `value` does for this target; what most values are goes as it is, and is only looked at."""
+        if target.type in ("number", "boolean"):
+            return lambda value: value if isinstance(value, int) else self.value(value, target)
+        if target.type not in ("text", "date"):
+            return lambda value: self.value(value, target)
+        most = 10 if target.type == "date" else target.length or 1 << 30
+        return lambda value: value if value.__class__ is str and len(value) <= most else self.value(value, target)
 
     def value(self, value: Any, target: Target) -> Any:  # noqa: PLR0911  # one return a type
         """A JSON value as the target's type. Texts and lists are cut to its length."""
@@ -115,6 +141,23 @@ class VendorMapping(_Model):
         return self.join.join(items)
 
 
+class Plan:
+    """Fields of a person and their forms, worked out once: a hundred thousand persons are told of after an outage."""
+
+    def __init__(self, fields: Iterable[tuple[str, str, Form]]) -> None:
+        fields = list(fields)
+        self._personal = [one for one in fields if one[0] in PERSONAL_FIELDS]
+        self._loyalty = [one for one in fields if one[0] not in PERSONAL_FIELDS]
+
+    def values(self, person: Person) -> dict[str, Any]:
+        """By the given names; None for what is absent."""
+        known = person.profile.get
+        values = {to: form(known(name)) for name, to, form in self._loyalty}
+        for name, to, form in self._personal:
+            values[to] = form(person.field(name))
+        return values
+
+
 def _same(path: str, given: set[str], wanted: set[str]) -> None:
     if missing := wanted - given:
         raise ValueError(f"{path}: {', '.join(sorted(missing))} neither mapped nor dropped (null)")
@@ -130,12 +173,16 @@ def _known_source(event: str, source: str) -> None:
         raise ValueError(f"events.{event}: there is no {source!r} to take a property from")
 
 
-def _source(happening: Happening, source: str) -> Any:
+def _taking(source: str) -> Callable[[Happening], Any]:
+    """How a source is taken from an event."""
     if source.startswith("data."):
-        return happening.data.get(source.removeprefix("data."))
+        name = source.removeprefix("data.")
+        return lambda happening: happening.data.get(name)
     if source in ("occurred_at", "event_id"):
-        return getattr(happening, source)
-    return happening.person.field(source)
+        return attrgetter(source)
+    if source in PERSONAL_FIELDS:
+        return lambda happening: happening.person.field(source)
+    return lambda happening: happening.person.profile.get(source)
 
 
 M = TypeVar("M", bound=VendorMapping)

@@ -6,6 +6,7 @@ It never raises on a strange answer. `courier.py` drives it, keeps the limits, r
 
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 from urllib.parse import quote
@@ -51,11 +52,11 @@ class Answer:
     """Seconds the vendor asks us to wait, from a number or an HTTP date, at most 300 (RFC 9110, section 10.2.3)."""
 
     def json(self) -> Any:
-        """The body as JSON, or None."""
-        try:
-            return json.loads(self.body)
-        except ValueError:
-            return None
+        """The body as JSON, or None. What is not quite JSON (NaN, half of a surrogate pair) is read as well."""
+        for read in (orjson.loads, json.loads):
+            with suppress(ValueError):
+                return read(self.body)
+        return None
 
     def text(self, most: int = 2000) -> str:
         """The beginning of the body, for a dead letter."""

@@ -19,9 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.courier import Courier
-from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
+from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, contact_of
 from connectors.sink import Call, Sink
-from schemas.members import Contact, Member
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
 from streams.log import Record, latest_by_key, read_topic
@@ -43,15 +42,11 @@ class Everybody:
 
     def person(self, loyalty_id: str) -> Person:
         version, profile = self.profiles[loyalty_id]
-        return Person(loyalty_id, _contact(self.contacts.get(loyalty_id)), orjson.loads(profile), version)
+        return Person(loyalty_id, contact_of(self.contacts.get(loyalty_id)), orjson.loads(profile), version)
 
     def ids(self) -> list[str]:
         """Those that a vendor may be told of, in a lasting order."""
         return sorted(self.profiles)
-
-
-def _contact(value: bytes | None) -> Contact | None:
-    return Member.model_validate_json(value).contact if value else None
 
 
 async def everybody(bootstrap: str) -> Everybody:
@@ -176,7 +171,7 @@ def _item(record: Record, found: Everybody) -> Iterable[Item]:
         member = (record.key or b"").decode()
         return [ProfileChange(found.person(member), first=True)] if member in found.profiles else []
     event = orjson.loads(record.value or b"{}")
-    contact = _contact(found.contacts.get(event["subject"]))
+    contact = contact_of(found.contacts.get(event["subject"]))
     person = Person(event["subject"], contact, event["data"]["profile"], event["sequence"])
     return [Happening(person, event["id"], event["type"], event["data"]["occurred_at"], event["data"])]
 

@@ -10,20 +10,18 @@ import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
 import httpx
 import msgspec
 import orjson
-from pydantic import ValidationError
 
 from connectors.courier import Courier, OnRejected
-from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
+from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, Unreadable, contact_of
 from connectors.sink import Audited, Demanding, Sink
 from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
-from schemas.members import Contact, Member
 from schemas.topics import DEAD_LETTERS, EVENTS, MEMBERS, Topic
 from streams import metrics, runtime
 from streams.log import open_log
@@ -61,10 +59,6 @@ _decode = msgspec.msgpack.Decoder(Row).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Unreadable(Exception):  # noqa: N818  # it is data: it becomes a dead letter
-    """A record that is not what its topic holds."""
-
-
 class Work:
     """What one batch asks for: the latest profile of each member touched, events in order, erasures."""
 
@@ -78,25 +72,22 @@ class Work:
         self._happenings: list[Happening] = []
         self._changes: dict[int, bytes] = {}
         self._causes: dict[int, Record] = {}
-        self._contacts: dict[bytes, Contact | None] = {b"": None}
+        self._people: dict[bytes, Person] = {}
+        """As the last event of the batch left them."""
 
-    def _contact(self, member: bytes) -> Contact | None:
-        """Of a `loy.members` value, parsed once. Raises Unreadable."""
-        if member not in self._contacts:
-            self._contacts[member] = _contact(member)
-        return self._contacts[member]
-
-    def _person(self, key: bytes, row: Row, profile: Mapping[str, Any] | None = None) -> Person:
-        known = orjson.loads(row.profile or b"{}") if profile is None else profile
-        return Person(key.decode(), self._contact(row.member), known, row.sequence)
+    def _person(self, key: bytes, row: Row) -> Person:
+        known = self._people.get(key)
+        return known or Person(key.decode(), contact_of(row.member), orjson.loads(row.profile or b"{}"), row.sequence)
 
     def member(self, key: bytes, row: Row, record: Record) -> None:
         """Contact data came, or a tombstone. Raises Unreadable."""
         if record.value is None:
             self._erase(key, row, record)
         else:
-            self._moved |= {key} if self._contact(record.value) != self._contact(row.member) else set()
+            if contact_of(record.value) != contact_of(row.member):
+                self._moved.add(key)
             row.member, row.erased = record.value, False
+            self._people.pop(key, None)
         self._touch(key, row, record)
 
     def event(self, key: bytes, row: Row, record: Record, *, notify: bool) -> bool:
@@ -117,10 +108,12 @@ class Work:
         if row.erased:
             return False
         row.profile = orjson.dumps(profile)
-        self._urgent |= {key} if kind in _URGENT else set()
+        person = self._people[key] = Person(key.decode(), contact_of(row.member), profile, sequence)
+        if kind in _URGENT:
+            self._urgent.add(key)
         told = kind in self._events
         if told and notify:
-            happening = Happening(self._person(key, row, profile), event["id"], kind, data["occurred_at"], data)
+            happening = Happening(person, event["id"], kind, data["occurred_at"], data)
             self._happenings.append(happening)
             self._causes[id(happening)] = record
         return told and not notify
@@ -132,6 +125,7 @@ class Work:
     def _erase(self, key: bytes, row: Row, record: Record) -> None:
         """What was not told yet is not told any more; what was told is taken back, if anything was."""
         who = key.decode()
+        self._people.pop(key, None)
         self._happenings = [one for one in self._happenings if one.person.loyalty_id != who]
         if row.sent:
             erasure = ProfileChange(self._person(key, row), urgent=True, erased=True)
@@ -141,16 +135,17 @@ class Work:
 
     def items(self) -> list[Item]:
         """Erasures; profiles whose content changed, urgent ones first; then the events."""
-        changed = [key for key, row in self.rows.items() if row.profile and row.digest() != row.sent]
+        digests = {key: row.digest() for key, row in self.rows.items() if row.profile}
+        changed = [key for key, digest in digests.items() if digest != self.rows[key].sent]
         changed.sort(key=lambda key: key not in self._urgent)
-        return [*self._erasures, *(self._change(key) for key in changed), *self._happenings]
+        return [*self._erasures, *(self._change(key, digests[key]) for key in changed), *self._happenings]
 
-    def _change(self, key: bytes) -> ProfileChange:
+    def _change(self, key: bytes, digest: bytes) -> ProfileChange:
         row = self.rows[key]
         change = ProfileChange(self._person(key, row), urgent=key in self._urgent, first=not row.sent, moved=key in self._moved)
         self._causes[id(change)] = self._latest[key]
         self._changes[id(change)] = key
-        row.sent = row.digest()
+        row.sent = digest
         return change
 
     def refuse(self, item: Item) -> Record:
@@ -159,13 +154,6 @@ class Work:
         if key is not None:
             self.rows[key].sent = b""  # to be told as the first time, when anything of it changes
         return self._causes[id(item)]
-
-
-def _contact(value: bytes) -> Contact:
-    try:
-        return Member.model_validate_json(value).contact
-    except ValidationError as failure:
-        raise Unreadable(f"no member: {failure.error_count()} errors") from None
 
 
 class SinkAgent:

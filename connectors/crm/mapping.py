@@ -1,8 +1,8 @@
 """The mapping file of a CRM: the fields and events of every sink, and the tables and keys they go to."""
 
-from dataclasses import replace
 from typing import Annotated, Any, Self
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from connectors.crm.port import InteractionRow, MemberRow, interaction_key

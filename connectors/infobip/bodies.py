@@ -4,15 +4,15 @@ Law: only what is ours is written; what the program never says stays as other sy
 """
 
 import re
-import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any, cast
 
 from connectors.delivery import Happening, Item, Person
 from connectors.infobip.config import Config
 from connectors.infobip.setup import ATTRIBUTE_TYPES, PROPERTY_TYPES
-from connectors.mapping import EventTarget, MappingError, Target, VendorMapping
+from connectors.mapping import EventTarget, MappingError, Plan, Target, VendorMapping
 from connectors.sink import segment
 
 _CUSTOM = "customAttributes."
@@ -21,7 +21,7 @@ _STANDARD = {"firstName", "lastName", "middleName", "nickName", "birthDate", "co
 _EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _DEFINITION = re.compile(r"[A-Za-z0-9]{1,36}")
 _PROPERTY = re.compile(r"[a-z_][A-Za-z0-9_]{0,127}")
-_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:loystream:loy.events")
+_NO_DIGITS = re.compile(r"[^0-9]+")
 
 
 class Bodies:
@@ -32,6 +32,10 @@ class Bodies:
         self._map = mapping
         self._fields = {name: (target, *self._place(target)) for name, target in mapping.fields.items() if target is not None}
         self._check()
+        self._standard, self._custom, self._contacts = (self._plan(place) for place in ("standard", "custom", "contact"))
+
+    def _plan(self, wanted: str) -> Plan:
+        return self._map.plan((name, to, target) for name, (target, place, to) in self._fields.items() if place == wanted)
 
     def _place(self, target: Target) -> tuple[str, str]:
         """Where a field goes: (custom, name), (contact, type) or (standard, name)."""
@@ -90,21 +94,18 @@ class Bodies:
     def person(self, person: Person) -> dict[str, Any]:
         """The person as it is upserted. What the program never says stays as other systems wrote it."""
         body: dict[str, Any] = {"externalId": person.loyalty_id} if self._config.identify_by == "EXTERNAL_ID" else {}
-        custom: dict[str, Any] = {}
-        contacts = self.contacts(person)
-        for name, (target, place, to) in self._fields.items():
-            value = self._map.value(person.field(name), target)
-            if place == "standard" and value is not None:
-                body[to] = value
-            elif place == "custom" and (value is not None or self._config.null_mode == "clear"):
-                custom[to] = value
-        return body | ({"contactInformation": contacts} if contacts else {}) | {"customAttributes": custom}
+        custom = self._custom.values(person)
+        if self._config.null_mode == "omit":
+            custom = {to: value for to, value in custom.items() if value is not None}
+        body |= {to: value for to, value in self._standard.values(person).items() if value is not None}
+        if contacts := self.contacts(person):
+            body["contactInformation"] = contacts
+        body["customAttributes"] = custom
+        return body
 
     def contacts(self, person: Person) -> list[dict[str, str]]:
         """Addresses, as v3 lists them."""
-        fields = ((name, target, to) for name, (target, place, to) in self._fields.items() if place == "contact")
-        pairs = ((to, self._map.value(person.field(name), target)) for name, target, to in fields)
-        texts = ((kind, _digits(value) if kind == "PHONE" else value) for kind, value in pairs)
+        texts = ((kind, _digits(value) if kind == "PHONE" else value) for kind, value in self._contacts.values(person).items())
         return [{"type": kind, "identifier": value} for kind, value in texts if value]
 
     def forgotten(self, person: Person) -> dict[str, Any]:
@@ -159,12 +160,12 @@ def _twice(mapping: VendorMapping) -> set[str]:
 
 
 def event_id(ours: str) -> str:
-    """Ours when Infobip takes it, else a UUID that derives from it: a repeat has the same."""
-    return ours if _EVENT_ID.fullmatch(ours) else str(uuid.uuid5(_NAMESPACE, ours))
+    """Ours when Infobip takes it, else one that derives from it: a repeat has the same."""
+    return ours if _EVENT_ID.fullmatch(ours) else blake2b(ours.encode(), digest_size=16).hexdigest()
 
 
 def _digits(phone: str | None) -> str | None:
-    return re.sub(r"[^0-9]", "", phone or "") or None
+    return _NO_DIGITS.sub("", phone or "") or None
 
 
 def seconds(instant: str) -> float:
@@ -174,7 +175,7 @@ def seconds(instant: str) -> float:
 
 def _time(instant: str) -> str:
     """yyyy-MM-dd'T'HH:mm:ss.SSSZ, in UTC as in Infobip's examples."""
-    return datetime.fromisoformat(instant).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return datetime.fromisoformat(instant).astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def _unfit(target: Target, place: str, to: str) -> str | None:

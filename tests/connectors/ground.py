@@ -17,6 +17,7 @@ import orjson
 from connectors import registry, sandbox
 from connectors.courier import Courier, Patience
 from connectors.delivery import Happening, Person, ProfileChange
+from schemas.codec import encode
 from schemas.events import EVENTS
 from schemas.members import Contact
 
@@ -44,7 +45,7 @@ def contact_of(member, **parts):
     """Contact data that no other member has."""
     number = int.from_bytes(member.encode()[-6:]) % 10**9
     own = {"email": f"{member.lower()}@example.com", "phone": f"+447{number:09d}"}
-    return Contact.model_validate_json(orjson.dumps({**CONTACT, **own, **parts}))
+    return orjson.loads(encode(Contact.model_validate_json(orjson.dumps({**CONTACT, **own, **parts}))))
 
 
 def person(member, *, contact=True, version=1, **fields):

@@ -75,7 +75,7 @@ class Line:
     async def member(self, member, **parts):
         """Contact data comes."""
         body = {"loyalty_id": member, "updated_at": _now()}
-        contact = contact_of(member, **parts).model_dump(mode="json", exclude_none=True)
+        contact = contact_of(member, **parts)
         await self.producer.send_and_wait(MEMBERS.name, orjson.dumps({**body, "contact": contact}), member.encode())
 
     async def erased(self, member):

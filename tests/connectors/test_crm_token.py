@@ -165,5 +165,5 @@ async def test_a_login_elsewhere_is_not_shown_the_token(ground_of):
     sink = ground.sink()
     courier = ground.courier(sink)
     await courier.prepare()
-    assert "authorization" not in courier._headers(Call("token", "POST", URL, body=b""))
-    assert courier._headers(CALL)["authorization"] == sink.headers()["authorization"]
+    assert "authorization" not in courier._headers(Call("token", "POST", URL), b"")
+    assert courier._headers(CALL, None)["authorization"] == sink.headers()["authorization"]

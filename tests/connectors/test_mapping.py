@@ -114,9 +114,10 @@ def test_every_shipped_mapping_maps_every_profile_and_every_event_without_a_mist
     ],
 )
 def test_values_take_the_type_of_their_target(target, value, expected):
-    made = mapping().value(value, Target.model_validate({"to": "x", **target}))
-    assert made == expected
-    assert type(made) is type(expected)
+    names, wanted = mapping(), Target.model_validate({"to": "x", **target})
+    for made in (names.value(value, wanted), names.form(wanted)(value)):
+        assert made == expected
+        assert type(made) is type(expected)
 
 
 def test_a_profile_has_every_mapped_name_and_no_other():

@@ -29,7 +29,7 @@ def event(member, sequence, kind="LOY_POINT_ACCRUAL", **fields):
 
 
 def member_record(member):
-    contact = orjson.loads(contact_of(member).model_dump_json())
+    contact = contact_of(member)
     return orjson.dumps({"loyalty_id": member, "contact": contact, "updated_at": "2026-11-21T10:00:00Z"})
 
 
