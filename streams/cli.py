@@ -12,6 +12,7 @@ from rich.console import Console
 
 from schemas.codes import Code
 from schemas.topics import TOPICS
+from streams.bench import commands as bench_commands
 from streams.chaos import commands as chaos_commands
 from streams.shell import Bootstrap, console, in_words, is_for_people, require_topics, run, settings_of
 
@@ -32,6 +33,8 @@ letters_app = typer.Typer(no_args_is_help=True, help="Records that could not be 
 app.add_typer(topics_app, name="topics")
 app.add_typer(program_app, name="program")
 app.add_typer(letters_app, name="dead-letters")
+app.command("bench")(bench_commands.bench)
+app.command("bench-scaling")(bench_commands.bench_scaling)
 app.command("chaos")(chaos_commands.chaos)
 
 
@@ -374,17 +377,6 @@ def letters_replay(
 
     work = resend(settings_of(bootstrap).kafka_bootstrap, origins=origins or (), code=code, everything=everything, again=again)
     console.print(run(work).render())
-
-
-@app.command()
-def bench(
-    seconds: Annotated[int, typer.Option(min=5, help="Seconds per measurement.")] = 20,
-    accounts: Annotated[int, typer.Option(help="Accounts for the recovery measurement.")] = 100_000,
-) -> None:
-    """Measure the whole path beside other engines in the same run. Ratios matter, not wall figures."""
-    from streams.bench.run import Scale, measure  # noqa: PLC0415
-
-    run(measure(console, settings_of(), Scale(seconds, accounts)))
 
 
 @app.command("bench-sinks")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
 from pydantic import TypeAdapter
 
 from schemas.checks import AnyCheck, Check
@@ -15,7 +16,7 @@ from schemas.commands import Tick
 from schemas.members import AnyMemberCommand, Identity, MemberCommand
 from schemas.program import Program
 from streams.baskets import Arrival, checks, enrolments, weeks
-from streams.domain.account import Account, pack, unpack
+from streams.domain.account import Account, pack
 from streams.domain.decide import decide
 from streams.domain.intake import Arrived, Intake, Rules, Taken
 from streams.domain.plan import Plan
@@ -24,14 +25,20 @@ MEMBERS = 300
 WEEKS = 5
 REGULAR = 4  # one account in so many is a regular's
 _LATER = 40 * 86_400
+_BLANK = b"R-0000000"
 
 _CHECK: TypeAdapter[AnyCheck] = TypeAdapter(Check)
 _MEMBER: TypeAdapter[AnyMemberCommand] = TypeAdapter(MemberCommand)
 
 
+def key_of(number: int) -> str:
+    """The loyalty id of a stamped account. All are equally long."""
+    return f"R-{number:07d}"
+
+
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """Packed accounts of the same members, then and forty days later."""
+    """Packed accounts of the same members, then and forty days later, each under the key of number 0."""
 
     regular: list[bytes]
     quiet: list[bytes]
@@ -40,9 +47,7 @@ class Templates:
         """(key, packed account) of so many accounts: one in four a regular's, the others quiet."""
         for n in range(count):
             some = self.quiet if n % REGULAR else self.regular
-            account = unpack(some[n // REGULAR % len(some)], "")
-            account.key = f"R-{n}"
-            yield account.key, pack(account)
+            yield key_of(n), some[n // REGULAR % len(some)].replace(_BLANK, key_of(n).encode(), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ def templates(program: Program) -> Templates:
         if taken.commands[0].account in accounts:
             _decide(accounts, taken, plan, arrival)
     shopped = [account for account in accounts.values() if account.last_purchase]
-    return Templates([pack(account) for account in shopped], [pack(_later(account, plan)) for account in shopped])
+    quiet = [_later(account, plan) for account in shopped]
+    return Templates([_blank(account) for account in shopped], [_blank(account) for account in quiet])
 
 
 def _arrived(arrival: Arrival) -> Arrived:
@@ -105,6 +111,10 @@ def _decide(accounts: dict[str, Account], taken: Taken, plan: Plan, arrival: Arr
     for command in taken.commands:
         account = accounts.get(command.account) or Account(key=command.account)
         accounts[command.account] = decide(account, command, plan, arrival.at_ms // 1000).account
+
+
+def _blank(account: Account) -> bytes:
+    return pack(msgspec.structs.replace(account, key=_BLANK.decode()))
 
 
 def _later(account: Account, plan: Plan) -> Account:

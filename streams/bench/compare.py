@@ -7,26 +7,22 @@ for byte, with what `peers.job` makes of the same checks; a figure of an engine 
 
 import asyncio
 import os
-import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiokafka import AIOKafkaProducer
-
 from streams.baskets import Arrival
+from streams.bench.filling import fill
 from streams.bench.peers.engines import ROOT, Engine, EngineMissingError
 from streams.bench.peers.job import accrue
-from streams.bench.processes import cpu_seconds, peak_bytes
+from streams.bench.processes import cpu_seconds, peak_bytes, standing_still
 from streams.bench.throughput import Rate
 from streams.bench.topics import BenchError, committed, grown
 from streams.log import Log, latest_by_key
-from streams.runtime import partition_of
-from streams.settings import reach
 from streams.system import Worker
 from streams.topic_admin import Changelog
 
@@ -97,7 +93,7 @@ class Comparison:
         await self._lay(engine.checks, warm_up)
         async with _running(command, folder) as process:
             await self._done(engine, process, warm_events)
-            with _standing_still(process.process.pid):
+            with standing_still(process.process.pid):
                 await self._lay(engine.checks, load)
                 events = reference.take(load)
                 first = self._look(process)
@@ -121,12 +117,7 @@ class Comparison:
         return _Look(time.perf_counter(), cpu_seconds(process.process.pid), cpu_seconds(self._broker_pid))
 
     async def _lay(self, topic: str, load: Sequence[Arrival]) -> None:
-        """Write checks as fast as can be: in batches of one partition each, in their order."""
-        shares: dict[int, list[Arrival]] = {}
-        for check in load:
-            shares.setdefault(partition_of(check.key, self._partitions), []).append(check)
-        async with AIOKafkaProducer(**reach(self._bootstrap), acks="all", max_batch_size=1 << 19) as producer:
-            await asyncio.gather(*(_fill(producer, topic, partition, share) for partition, share in shares.items()))
+        await fill(self._bootstrap, topic, ((check.key, check.value, check.at_ms) for check in load))
 
     async def _prove(self, engine: Engine, reference: Reference) -> None:
         """Its events are those of the job, each once, and its changelog ends with the job's rows."""
@@ -149,24 +140,6 @@ class _Look:
     at: float
     cpu: float
     broker_cpu: float
-
-
-@contextmanager
-def _standing_still(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
-
-
-async def _fill(producer: AIOKafkaProducer, topic: str, partition: int, share: Sequence[Arrival]) -> None:
-    batch = producer.create_batch()
-    for check in share:
-        while batch.append(key=check.key, value=check.value, timestamp=check.at_ms) is None:
-            await (await producer.send_batch(batch, topic, partition=partition))
-            batch = producer.create_batch()
-    await (await producer.send_batch(batch, topic, partition=partition))
 
 
 @asynccontextmanager

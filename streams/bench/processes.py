@@ -3,8 +3,11 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from streams.bench.topics import BenchError
@@ -31,6 +34,18 @@ def peak_bytes(pid: int) -> int:
 def folder_bytes(folder: Path) -> int:
     """What the files below a folder take up on disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def standing_still(*pids: int) -> Iterator[None]:
+    """The processes stop for so long. Shorter than a session, or they lose their partitions."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def ready(worker: Worker) -> None:

@@ -6,17 +6,19 @@ else to do: its offsets are committed at the end of the doors.
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import OffsetAndMetadata
 
 from schemas.codec import encode
 from schemas.members import Identity
 from schemas.topics import CHECKS, COMMANDS, IDENTITIES, MEMBER_COMMANDS, REDEMPTIONS
 from streams import runtime
-from streams.bench.accounts import Templates
+from streams.bench.accounts import Templates, key_of
+from streams.bench.filling import Row, fill
 from streams.bench.processes import cpu_seconds, folder_bytes, peak_bytes, ready
 from streams.bench.topics import BenchError
 from streams.domain.identifiers import identity_key
@@ -52,26 +54,28 @@ class Recovery:
 
 async def recover(settings: Settings, templates: Templates, count: int) -> Recovery:
     """Write so many accounts to the changelog of a group of its own, and start a worker of it twice. Raises BenchError."""
-    written = await _write(settings, templates, count)
+    written = await write_accounts(settings, templates, count)
     await _skip_sources(settings)
-    cold = await _start(settings)
-    warm = await _start(settings)
+    cold = await start(settings)
+    warm = await start(settings)
     return Recovery(count, written, cold, warm)
 
 
-async def _write(settings: Settings, templates: Templates, count: int) -> int:
-    """The accounts, and two identifiers of each. Answers the bytes of the accounts."""
-    changelog, written = runtime.changelog_topic(settings.group, ACCOUNTS), 0
-    secret = settings.identity_key.get_secret_value().encode()
-    async with AIOKafkaProducer(**reach(settings.kafka_bootstrap), acks="all", linger_ms=5, max_batch_size=1 << 19) as producer:
-        for key, stored in templates.stamped(count):
-            await producer.send(changelog, stored, key=key.encode())
-            written += len(stored)
-            for kind in ("loyalty", "app"):
-                identity = Identity.model_validate({"loyalty_id": key, "program": settings.program, "kind": kind})
-                hashed = identity_key(f"{kind}:{key}", secret)
-                await producer.send(IDENTITIES.name, encode(identity), key=hashed.encode())
+async def write_accounts(settings: Settings, templates: Templates, count: int) -> int:
+    """The accounts as the group's changelog holds them, and two identifiers of each. Answers the bytes of the accounts."""
+    rows = ((key.encode(), stored, None) for key, stored in templates.stamped(count))
+    written = await fill(settings.kafka_bootstrap, runtime.changelog_topic(settings.group, ACCOUNTS), rows)
+    await fill(settings.kafka_bootstrap, IDENTITIES.name, _identities(settings, count))
     return written
+
+
+def _identities(settings: Settings, count: int) -> Iterator[Row]:
+    secret = settings.identity_key.get_secret_value().encode()
+    for number in range(count):
+        key = key_of(number)
+        for kind in ("loyalty", "app"):
+            identity = Identity.model_validate({"loyalty_id": key, "program": settings.program, "kind": kind})
+            yield identity_key(f"{kind}:{key}", secret).encode(), encode(identity), None
 
 
 async def _skip_sources(settings: Settings) -> None:
@@ -87,7 +91,8 @@ async def _skip_sources(settings: Settings) -> None:
         await consumer.stop()
 
 
-async def _start(settings: Settings) -> Start:
+async def start(settings: Settings) -> Start:
+    """Start a worker, and stop it when it takes work. Raises BenchError."""
     began = time.perf_counter()
     worker = start_worker(settings, "recovering")
     try:

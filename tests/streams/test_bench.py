@@ -176,7 +176,7 @@ def test_a_quiet_account_takes_2_kb_at_most_packed_and_on_disk(some, tmp_path):
 
 def test_stamped_accounts_differ_in_their_key_alone_and_one_in_four_is_a_regulars(some):
     rows = list(some.stamped(8))
-    assert [key for key, _ in rows] == [f"R-{n}" for n in range(8)]
+    assert [key for key, _ in rows] == [f"R-{n:07d}" for n in range(8)]
     assert all(unpack(stored, "").key == key for key, stored in rows)
     assert [len(stored) > 0 and len(unpack(stored, "").applied) > 1 for _, stored in rows].count(True) == 2
 
