@@ -21,6 +21,19 @@ if ((${#missing[@]})); then
     exit 1
   fi
 fi
+# Prometheus and its tools: without them `loy up` shows no alerts, and the tests of rules and boards are skipped.
+watching=()
+command -v promtool >/dev/null || watching+=(prometheus)
+command -v amtool >/dev/null || watching+=(prometheus-alertmanager)
+if ((${#watching[@]})); then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "Installing ${watching[*]} ..."
+    { apt-get update -qq && apt-get install -y -qq --no-install-recommends "${watching[@]}"; } || echo "They could not be installed." >&2
+  else
+    echo "Not found: ${watching[*]}. It works without; with them there are alerts and graphs" >&2
+    echo "(Debian: sudo apt-get install --no-install-recommends ${watching[*]})." >&2
+  fi
+fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 echo "Installing the locked packages into $venv ..."
 "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock

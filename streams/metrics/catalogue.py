@@ -192,3 +192,12 @@ class Build:
 
 BUILD = Build()
 REGISTRY.register(BUILD)
+
+
+def series_names() -> frozenset[str]:
+    """Every name that a query may ask for: whoever asks for another one gets an empty answer, and no error."""
+    names = {metric.name for metric in REGISTRY.collect()} - {"loy_build"}
+    names |= {family.name.removesuffix("_total") for family in globals().values() if isinstance(family, Family)}
+    return frozenset(name + suffix for name in names for suffix in ("", "_total", "_bucket", "_count", "_sum")) | {
+        "loy_build_info"
+    }
