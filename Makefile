@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install lock run up test check fmt bench bench-sinks schemas clean
+.PHONY: help install lock run up test check fmt bench bench-sinks soak fuzz schemas clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -54,6 +54,12 @@ bench: install  ## the whole path measured, beside Quix Streams, Kafka Streams a
 
 bench-sinks: install  ## each sink measured against its vendor's limits, in a sandbox
 	@$(BIN)/loy bench-sinks
+
+soak: install  ## faults for MINUTES (30) on three brokers with SEED (1), every account judged
+	@$(BIN)/loy chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+
+fuzz: install  ## INPUTS (a million) broken records through intake and ledger, with SEED (1)
+	@$(BIN)/loy fuzz --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
 clean:  ## forget the environment and local data (not the Maven cache)
 	@rm -rf $(VENV) .loystream build *.egg-info

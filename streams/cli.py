@@ -36,6 +36,7 @@ app.add_typer(letters_app, name="dead-letters")
 app.command("bench")(bench_commands.bench)
 app.command("bench-scaling")(bench_commands.bench_scaling)
 app.command("chaos")(chaos_commands.chaos)
+app.command("fuzz")(chaos_commands.fuzz)
 
 
 class Clock(StrEnum):

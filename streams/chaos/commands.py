@@ -27,3 +27,19 @@ def chaos(
     console.print(report.render())
     if not report.ok:
         raise typer.Exit(1)
+
+
+def fuzz(
+    inputs: Annotated[int, typer.Option(min=100, help="How many inputs.")] = 1_000_000,
+    seed: Seed = 1,
+) -> None:
+    """Broken records through intake and ledger, in memory: no exception escapes, and each is accounted for.
+
+    Exit code 1 at the first that fails, with the record and how to have it again.
+    """
+    from streams.chaos.fuzz import fuzz as damage  # noqa: PLC0415
+
+    fuzzed = run(damage(seed, inputs))
+    console.print(fuzzed.render())
+    if not fuzzed.ok:
+        raise typer.Exit(1)

@@ -81,7 +81,7 @@ class Seat:
         self.start()
 
     async def up(self) -> None:
-        """Back when it serves its metrics, or after UP_SECONDS: somebody else has its work then."""
+        """Back when it says that it is ready, or after UP_SECONDS: somebody else has its work then."""
         with suppress(TimeoutError):
             async with asyncio.timeout(UP_SECONDS), httpx.AsyncClient(timeout=2, trust_env=False) as client:
                 while not await self._answers(client):  # noqa: ASYNC110  # nothing tells
@@ -91,8 +91,8 @@ class Seat:
         if self._worker is None:
             return False
         with suppress(httpx.HTTPError):
-            page = await client.get(f"http://{HOST}:{self._worker.metrics_port}/metrics")
-            return "loy_lag_records{" in page.text
+            page = await client.get(f"http://{HOST}:{self._worker.metrics_port}/readyz")
+            return page.is_success
         return False
 
     def wipe(self) -> None:

@@ -92,14 +92,15 @@ class _Run:
         """Members join; tills and faults run side by side; everything comes to rest and is judged."""
         seconds = minutes * 60
         faults = plan(seed, seconds, only)
-        records = int(RATE * max(seconds, faults[-1].at if faults else 0))
-        tills = Tills(seed, max(60, records // RECORDS_A_MEMBER), only)
+        tills = Tills(seed, max(60, int(RATE * seconds) // RECORDS_A_MEMBER), only)
         await self._line.send_all(tills.joining(), JOIN_RATE)
         await self._line.answered(ANSWER_SECONDS)
         self._tell(f"{len(tills.members):,} members shop; {len(faults)} faults are planned (seed {seed}).")
+        ends = time.monotonic() + seconds
         async with asyncio.TaskGroup() as side_by_side:
-            side_by_side.create_task(self._faults.carry_out(faults))
-            side_by_side.create_task(self._line.send_all(tills.shopping(records), RATE))
+            striking = side_by_side.create_task(self._faults.carry_out(faults))
+            shopping = tills.shopping(lambda: not striking.done() or time.monotonic() < ends)
+            side_by_side.create_task(self._line.send_all(shopping, RATE))
         last = time.monotonic()
         answered = await self._line.answered(ANSWER_SECONDS)
         caught_up = time.monotonic() - last

@@ -18,6 +18,8 @@ from streams.log import open_log
 
 REQUEST_MS = 10_000
 BYTES_MAX = 2_000_000
+NOTED_SECONDS = 0.1
+"""A shorter silence is none."""
 _AGAIN_SECONDS = 0.2
 _POLL_MS = 100
 
@@ -27,7 +29,7 @@ class Answers:
 
     def __init__(self) -> None:
         self.silences: list[tuple[float, float]] = []
-        """From, to: while somebody was waiting and nobody got an answer."""
+        """From, to (those above NOTED_SECONDS): while somebody waited and nobody got an answer."""
         self.worst_wait = 0.0
         self.waiting: dict[str, float] = {}
         """Since when, by origin."""
@@ -47,9 +49,8 @@ class Answers:
     def heard(self, origin: str) -> None:
         """An answer, perhaps one more of the same."""
         now, since = time.monotonic(), self.waiting.pop(origin, None)
-        self.silences.append((self._progress, now))
-        if len(self.silences) > 1000:
-            self.silences = sorted(self.silences, key=_length, reverse=True)[:100]
+        if now - self._progress > NOTED_SECONDS:
+            self.silences.append((self._progress, now))
         self._progress = now
         if since is None:
             self._early.add(origin)

@@ -5,9 +5,10 @@ Law: nothing here looks at an answer or at the clock.
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from random import Random
 from typing import Any
 
@@ -31,6 +32,7 @@ RATE = 40
 BURST_RECORDS = 100
 OUTLETS = 8
 JUMPS = (3600, 6 * 3600, 2 * DAY, -3600, -DAY, -10 * DAY, -40 * DAY)
+KAFKA_AHEAD_MAX = 10 * DAY
 _EVERY = {Kind.SENT_AGAIN: 0.08, Kind.DAYS_LATE: 0.05, Kind.CLOCK_JUMPED: 0.004, Kind.BURST: 0.0012, Kind.POISON: 0.03}
 _FIRST = 20  # records without a mishap; then one of each kind, in any case
 
@@ -86,10 +88,11 @@ class Tills(Shopping):
             body = self._desk("opt_in", f"join-{member}", member, identifiers=[card(member)])
             yield self._entry(_Made(MEMBER_COMMANDS, member, body, self._clock))
 
-    def shopping(self, records: int) -> Iterator[Entry]:
-        """So many records and what mishaps add to them; what is still late comes at the end."""
-        burst = 0
-        for number in range(records):
+    def shopping(self, go_on: Callable[[], bool]) -> Iterator[Entry]:
+        """Records for as long as `go_on` says; what is still late comes at the end. Only how many there are is up to it."""
+        burst, numbers = 0, count()
+        while go_on():
+            number = next(numbers)
             self._clock += SIMULATED_SECONDS // RATE
             mishap = self._mishap(number)
             burst = BURST_RECORDS if mishap is Kind.BURST else max(0, burst - 1)
@@ -174,8 +177,12 @@ class Tills(Shopping):
         return _Made(CHECKS, card(member), body, self._arrival(now))
 
     def _arrival(self, now: int) -> int:
-        """Its Kafka time is the till's, or that of a server between them."""
-        return now if self.random.random() < 0.5 else self._clock
+        """Its Kafka time is the till's, or that of a server between them.
+
+        Ids are remembered for 37 days of Kafka time, so it is never so wrong that one given lately counts as forgotten.
+        """
+        own = self.random.random() < 0.5 and abs(now - self._clock) <= KAFKA_AHEAD_MAX
+        return now if own else self._clock
 
     def _request(self, member: str, outlet: str, now: int) -> _Made:
         """Mostly of the member's latest reservations, of few points, so that many succeed."""
