@@ -37,6 +37,12 @@ fi
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 echo "Installing the locked packages into $venv ..."
 "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+if command -v cc >/dev/null && [ -f "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; then
+  echo "Compiling the core ..."
+  export LOY_COMPILE=1
+else
+  echo "No C compiler with Python's headers: the core runs interpreted, a sixth slower (Debian: gcc libc6-dev python3-dev)."
+fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 echo "Resolving Apache Kafka's jars with Maven (once) ..."
 "$venv/bin/python" -c "from streams.broker import resolve_jars; resolve_jars()"

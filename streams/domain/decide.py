@@ -4,9 +4,7 @@ Law: pure, and total over the commands. A repeat is recognised first and changes
 settling, so the clock only ever confirms what a later command would have found anyway.
 """
 
-from typing import assert_never
-
-import msgspec
+from typing import NamedTuple, assert_never
 
 from schemas.codes import Code
 from schemas.commands import (
@@ -38,7 +36,7 @@ from streams.domain.settle import forget, is_due, prune, remembered_from, settle
 from streams.domain.turn import Turn
 
 
-class Decision(msgspec.Struct, frozen=True):
+class Decision(NamedTuple):
     """The account to store, the outcome to print, and whether this command had been decided before."""
 
     account: Account

@@ -5,9 +5,7 @@ rounding happen once per check; the whole is shared out by largest remainder, to
 """
 
 from collections.abc import Iterable, Sequence
-from typing import assert_never
-
-import msgspec
+from typing import NamedTuple, assert_never
 
 from schemas.checks import Sale
 from schemas.earning import AnyRule, CheckBonus, LineBonus, Multiplier, NthVisit, Threshold
@@ -19,7 +17,7 @@ BASE = "base"
 MILLION = 1_000_000
 
 
-class Context(msgspec.Struct, frozen=True):
+class Context(NamedTuple):
     """What the account contributes to the earning of one sale."""
 
     about: Circumstances
@@ -34,7 +32,7 @@ class Context(msgspec.Struct, frozen=True):
     room_by: str
 
 
-class Share(msgspec.Struct, frozen=True):
+class Share(NamedTuple):
     """What one rule gives: a numerator over one denominator, and the weights by which lines share it."""
 
     rule: str
@@ -42,7 +40,7 @@ class Share(msgspec.Struct, frozen=True):
     total: int
 
 
-class Accrual(msgspec.Struct, frozen=True):
+class Accrual(NamedTuple):
     points: int
     awards: tuple[Award, ...]
     cuts: tuple[Cut, ...]

@@ -6,9 +6,7 @@ neither hide a burst nor invent one.
 
 from collections.abc import Callable, Sequence
 from math import asin, cos, radians, sin, sqrt
-from typing import Any, assert_never
-
-import msgspec
+from typing import Any, NamedTuple, assert_never
 
 from schemas.checks import Sale
 from schemas.program import AnySignal, ImpossibleTravel, OwnCard, ReturnRatio, SplitReceipts, Velocity
@@ -19,7 +17,7 @@ from streams.domain.plan import TRAVEL_SECONDS, Plan
 EARTH_RADIUS_KM = 6371
 
 
-class Hit(msgspec.Struct, frozen=True):
+class Hit(NamedTuple):
     """A signal that hit: what was counted, and the limit it passed."""
 
     signal: str
@@ -28,10 +26,10 @@ class Hit(msgspec.Struct, frozen=True):
     limit: int
 
     def as_dict(self) -> dict[str, Any]:
-        return msgspec.structs.asdict(self)
+        return self._asdict()
 
 
-class Seen(msgspec.Struct, frozen=True):
+class Seen(NamedTuple):
     """The sale under judgment, beside the checks applied before it."""
 
     at: int

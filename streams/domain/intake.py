@@ -6,9 +6,8 @@ or an address; commands know the loyalty id alone.
 
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any, Protocol, assert_never
+from typing import Any, NamedTuple, Protocol, assert_never
 
-import msgspec
 import orjson
 from pydantic import BaseModel
 
@@ -63,7 +62,7 @@ class Lookup(Protocol):
     def version(self, program: str, at: int) -> Plan | None: ...
 
 
-class Rules(msgspec.Struct, frozen=True):
+class Rules(NamedTuple):
     """What a deployment decides about intake."""
 
     secret: bytes
@@ -72,7 +71,7 @@ class Rules(msgspec.Struct, frozen=True):
     """Under which receipts without a member are kept."""
 
 
-class Arrived(msgspec.Struct, frozen=True):
+class Arrived(NamedTuple):
     """Whence a record came. `at` is its Kafka time in epoch seconds."""
 
     origin: str
@@ -80,7 +79,7 @@ class Arrived(msgspec.Struct, frozen=True):
     at: int
 
 
-class Taken(msgspec.Struct, frozen=True):
+class Taken(NamedTuple):
     """What a record becomes: commands for the ledger, changes of reference data, and at times an answer at once."""
 
     commands: tuple[AnyCommand, ...] = ()

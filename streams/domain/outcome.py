@@ -9,7 +9,26 @@ import msgspec
 
 from schemas.codes import Code
 from streams.domain.account import Applied, SaleRecord
-from streams.domain.turn import Fact
+
+Book = Literal["issued", "available", "pending", "held", "reserved", "used", "expired", "reversed", "adjusted", "debt"]
+
+
+class Move(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One posting: points from one book to another, of one lot (0: of none)."""
+
+    source: Book
+    target: Book
+    points: int
+    lot: int
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True):
+    """One event to be: its type, when it happened in the world, the postings it accounts for, and its own fields."""
+
+    type: str
+    at: int
+    moves: tuple[Move, ...]
+    detail: dict[str, Any]
 
 
 class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):

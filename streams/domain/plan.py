@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import time
 from functools import lru_cache
-from typing import assert_never
-
-import msgspec
+from typing import NamedTuple, assert_never
 
 from schemas.checks import Line, Sale
 from schemas.earning import AnyRule, Exclusions, Threshold, Where
@@ -20,7 +18,7 @@ TRAVEL_SECONDS = 86_400  # a journey takes no longer than a day
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-class Circumstances(msgspec.Struct, frozen=True):
+class Circumstances(NamedTuple):
     """What a rule may ask about a check beside the check itself."""
 
     tier: str
@@ -52,7 +50,7 @@ class CompiledRule:
         return self.starts <= at and not (self.ends and at >= self.ends)
 
 
-class Goods(msgspec.Struct, frozen=True):
+class Goods(NamedTuple):
     """What a program makes of some goods."""
 
     excluded: bool

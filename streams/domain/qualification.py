@@ -5,8 +5,7 @@ program says so.
 """
 
 from datetime import date
-
-import msgspec
+from typing import NamedTuple
 
 from schemas.program import AnniversaryWindow, CalendarWindow, LifetimeWindow, Requirement, RollingWindow
 from schemas.program import Tier as Level
@@ -15,14 +14,14 @@ from streams.domain.calendar import local_day, next_period, period_start, years_
 from streams.domain.plan import Plan
 
 
-class Span(msgspec.Struct, frozen=True):
+class Span(NamedTuple):
     """A qualification window: local days from `first` up to, not including, `end`; `end` 0 is open."""
 
     first: int
     end: int
 
 
-class Missing(msgspec.Struct, frozen=True):
+class Missing(NamedTuple):
     """The nearest way to the next tier."""
 
     metric: str

@@ -22,9 +22,8 @@ from schemas.commands import (
 from schemas.events import SOURCE, dataschema
 from streams.domain.account import RECEIPT_PREFIX, SaleRecord
 from streams.domain.calendar import instant, local_day
-from streams.domain.outcome import Balance, Outcome, Profile
+from streams.domain.outcome import Balance, Fact, Outcome, Profile
 from streams.domain.plan import Plan
-from streams.domain.turn import Fact
 
 DESK = "crm"  # the "outlet" that member commands are answered to
 _INSTANTS = ("available_at", "expires_at", "due")

@@ -39,7 +39,7 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
         turn.answer.code = Code.CASHIER_OWN_CARD
         lines = tuple(replace(line, base=0) for line in lines)  # so nothing of it earns or qualifies
     accrual = award(sale, goods, lines, turn.plan, _context(account, turn.plan, sale, lines, at, day))
-    hits = fraud.assess(replace(this, points=accrual.points), account, turn.plan)
+    hits = fraud.assess(this._replace(points=accrual.points), account, turn.plan)
     held = fraud.is_critical(hits, turn.plan)
     _remember_purchase(turn, day, at, lines, accrual)
     lot = _book(turn, sale, check_id, accrual, held=held) if accrual.points else 0

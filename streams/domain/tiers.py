@@ -5,6 +5,7 @@ whenever they arrive.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,7 +20,7 @@ from streams.domain.turn import Turn
 replace = msgspec.structs.replace
 
 
-class Standing(msgspec.Struct, frozen=True):
+class Standing(NamedTuple):
     """A level that something vouches for, until an instant (NEVER: for ever), and the sums when it was purchases."""
 
     level: int

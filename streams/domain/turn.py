@@ -10,39 +10,21 @@ import msgspec
 
 from schemas.codes import Code
 from streams.domain.account import Account, Lot, SaleRecord
+from streams.domain.outcome import Book, Fact, Move
 from streams.domain.plan import Plan
 
-Book = Literal["issued", "available", "pending", "held", "reserved", "used", "expired", "reversed", "adjusted", "debt"]
 
-
-class Move(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One posting: points from one book to another, of one lot (0: of none)."""
-
-    source: Book
-    target: Book
-    points: int
-    lot: int
-
-
-class Fact(msgspec.Struct, frozen=True, array_like=True):
-    """One event to be: its type, when it happened in the world, the postings it accounts for, and its own fields."""
-
-    type: str
-    at: int
-    moves: tuple[Move, ...]
-    detail: dict[str, Any]
-
-
-class Answer(msgspec.Struct, array_like=True):
+class Answer:
     """What the reply says beyond the account's standing."""
 
-    status: Literal["accepted", "refused", "parked"] = "accepted"
-    code: Code = Code.OK
-    earned: int = 0
-    burned: int = 0
-    value_minor: int = 0
-    hold_refund_minor: int = 0
-    hits: list[dict[str, Any]] = []
+    def __init__(self) -> None:
+        self.status: Literal["accepted", "refused", "parked"] = "accepted"
+        self.code = Code.OK
+        self.earned = 0
+        self.burned = 0
+        self.value_minor = 0
+        self.hold_refund_minor = 0
+        self.hits: list[dict[str, Any]] = []
 
 
 class Turn:

@@ -33,7 +33,7 @@ async def test_a_worker_tells_outcomes_latency_lag_and_that_its_books_balance(in
     assert series['loy_events_total{type="LOY_POINT_ACCRUAL"}'] == 2.0
     assert series['loy_points_total{source="issued",target="available"}'] == 10.0
     assert sum(value for name, value in series.items() if name.startswith('loy_balance_points{book="available"')) == 10.0
-    assert sum(value for name, value in series.items() if name.startswith('loy_accounts{')) == 1.0
+    assert sum(value for name, value in series.items() if name.startswith("loy_accounts{")) == 1.0
     assert series["loy_ledger_imbalance"] == 0.0
     assert any(name.startswith('loy_build_info{role="worker",version=') for name in series)
 
