@@ -14,7 +14,7 @@ from tests.living import ROOT
 PACKAGES = ("schemas", "streams", "connectors")
 TOP_LEVEL = {
     *("streams", "connectors", "schemas", "tests", "deploy", "docs"),
-    *("pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"),
+    *("pyproject.toml", "setup.py", "Makefile", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE"),
     *("requirements.lock", ".gitignore", ".ci"),
 }
 FILE_LINES_MAX = 420
