@@ -5,6 +5,7 @@ send members to other partitions than the ones that hold their history.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ REPLICATION_MAX = 3
 LEADERS_SECONDS = 30.0
 
 _SET_ON_TOPIC = 1  # config_source of DescribeConfigs: set for this topic, not inherited
+_UNKNOWN_TOPIC = 3  # error code
 _TOPIC_EXISTS = 36  # error code: somebody else created it just now
 
 
@@ -109,13 +111,13 @@ async def apply_topics(
         missing = [topic for name, topic in wanted.items() if name not in there]
         copies = replication or min(REPLICATION_MAX, len((await admin.describe_cluster())["brokers"]))
         await _create(admin, missing, partitions, copies, keep_history=keep_history)
-        counts = await _wait_for_leaders(admin, wanted.keys())
-        changes = await _correct(admin, wanted.values(), keep_history=keep_history)
+        shapes = await _wait_for_leaders(admin, wanted.keys())
+        changes = await _correct(admin, wanted.values(), shapes, keep_history=keep_history)
     return Report(
         created=tuple(sorted(topic.name for topic in missing)),
         existing=tuple(sorted(there)),
         changes=tuple(changes),
-        errors=tuple(_miscounted(wanted.values(), partitions, counts)),
+        errors=tuple(_miscounted(wanted.values(), partitions, shapes)),
     )
 
 
@@ -133,7 +135,13 @@ async def _create(
     admin: AIOKafkaAdminClient, missing: Iterable[TopicLike], partitions: int, copies: int, *, keep_history: bool
 ) -> None:
     new = [
-        NewTopic(t.name, t.partitions or partitions, copies, topic_configs=t.settings(keep_history=keep_history)) for t in missing
+        NewTopic(
+            t.name,
+            t.partitions or partitions,
+            copies,
+            topic_configs=t.settings(keep_history=keep_history) | _acknowledged(copies),
+        )
+        for t in missing
     ]
     if not new:
         return
@@ -143,8 +151,21 @@ async def _create(
             raise TopicError(f"{name} could not be created: {message or for_code(code).__name__}")
 
 
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, int]:
-    """Return the number of partitions of each topic, once all of them have leaders."""
+def _acknowledged(copies: int) -> dict[str, str]:
+    """How many copies must have a record before it counts as written: one may be away, and one that is left is not enough."""
+    return {"min.insync.replicas": str(max(1, copies - 1))}
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What of a topic is never changed here."""
+
+    partitions: int
+    copies: int
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, _Shape]:
+    """Return partitions and copies of each topic, once all of them have leaders."""
     names = set(names)
     lacking = names
     try:
@@ -154,10 +175,14 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Iterable[str]) ->
                 known = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in names}
                 lacking = {name for name in names if name not in known or not _led(known[name])}
                 if not lacking:
-                    return {name: len(topic["partitions"]) for name, topic in known.items()}
+                    return {name: _shape(topic["partitions"]) for name, topic in known.items()}
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise TopicError(f"No leader after {LEADERS_SECONDS:.0f} s for: {', '.join(sorted(lacking))}") from None
+
+
+def _shape(parts: Sequence[Mapping[str, Any]]) -> _Shape:
+    return _Shape(len(parts), min(len(part["replicas"]) for part in parts))
 
 
 def _led(topic: Mapping[str, Any]) -> bool:
@@ -165,19 +190,23 @@ def _led(topic: Mapping[str, Any]) -> bool:
     return topic["error_code"] == 0 and bool(parts) and all(p["error_code"] == 0 and p["leader"] >= 0 for p in parts)
 
 
-def _miscounted(wanted: Iterable[TopicLike], partitions: int, counts: Mapping[str, int]) -> Iterable[str]:
+def _miscounted(wanted: Iterable[TopicLike], partitions: int, shapes: Mapping[str, _Shape]) -> Iterable[str]:
     for topic in wanted:
         expected = topic.partitions or partitions
-        if counts[topic.name] != expected:
+        if (there := shapes[topic.name].partitions) != expected:
             yield (
-                f"{topic.name} has {counts[topic.name]} partitions instead of {expected}. It is never changed: keys would "
+                f"{topic.name} has {there} partitions instead of {expected}. It is never changed: keys would "
                 "move away from their history. Ask for the number it has, or start with a new cluster and replay into it."
             )
 
 
-async def _correct(admin: AIOKafkaAdminClient, wanted: Iterable[TopicLike], *, keep_history: bool) -> list[Change]:
+async def _correct(
+    admin: AIOKafkaAdminClient, wanted: Iterable[TopicLike], shapes: Mapping[str, _Shape], *, keep_history: bool
+) -> list[Change]:
     """Set what differs, and return it."""
-    should = {topic.name: topic.settings(keep_history=keep_history) for topic in wanted}
+    should = {
+        topic.name: topic.settings(keep_history=keep_history) | _acknowledged(shapes[topic.name].copies) for topic in wanted
+    }
     found = await _settings(admin, should)
     changes = [
         Change(name, setting, found[name].values.get(setting, ""), value)
@@ -204,13 +233,24 @@ class _Settings:
 async def _settings(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, _Settings]:
     found = {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    for response in await admin.describe_configs(resources):
+    for response in await _described(admin, resources):
         _check(response, "described")
         for _, _, _, name, entries in response.resources:
             values = {entry[0]: entry[1] for entry in entries}
             own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
             found[name] = _Settings(values, own)
     return found
+
+
+async def _described(admin: AIOKafkaAdminClient, resources: list[ConfigResource]) -> list[Any]:
+    """The answer of a broker that knows the topics: one may be asked that has not heard yet of what another created."""
+    end = time.monotonic() + LEADERS_SECONDS
+    while True:
+        responses: list[Any] = await admin.describe_configs(resources)
+        unheard = any(code == _UNKNOWN_TOPIC for response in responses for code, *_ in response.resources)
+        if not unheard or time.monotonic() > end:
+            return responses
+        await asyncio.sleep(0.05)
 
 
 def _check(response: Any, done: str) -> None:

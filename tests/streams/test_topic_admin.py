@@ -1,6 +1,7 @@
 """The broker agrees with the catalogue afterwards, or the report says why not."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -8,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.topics import CHECKS, MEMBERS, PROGRAMS, REPLIES, TOPICS
 from streams.log import open_log
-from streams.topic_admin import Change, Changelog, TopicError, apply_topics
+from streams.topic_admin import Change, Changelog, TopicError, _acknowledged, _described, apply_topics
 
 
 @pytest.fixture
@@ -99,3 +100,36 @@ async def test_what_the_broker_refuses_is_said_in_words(kafka, topic_prefix):
 async def test_the_table_has_a_row_for_each_topic(kafka, named):
     report = await apply_topics(kafka.bootstrap, 1, topics=[named(CHECKS), named(REPLIES)])
     assert report.table().row_count == 2
+
+
+@pytest.mark.parametrize(("copies", "in_sync"), [(1, "1"), (2, "1"), (3, "2"), (5, "4")])
+def test_one_copy_may_be_away_and_a_single_one_left_is_not_enough(copies, in_sync):
+    assert _acknowledged(copies) == {"min.insync.replicas": in_sync}
+
+
+async def test_how_many_copies_acknowledge_is_corrected_too(kafka, named):
+    topic = named(REPLIES)
+    await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    await alter(kafka.bootstrap, topic.name, **topic_settings(topic), min_insync_replicas="2")
+    report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    assert report.changes == (Change(topic.name, "min.insync.replicas", "2", "1"),)
+
+
+def topic_settings(topic):
+    return {name.replace(".", "_"): value for name, value in topic.settings().items()}
+
+
+class Forgetful:
+    """A broker that has not heard of the topic yet, the first times it is asked."""
+
+    def __init__(self, times):
+        self.times = times
+
+    async def describe_configs(self, _resources):
+        self.times -= 1
+        return [SimpleNamespace(resources=[(3 if self.times >= 0 else 0, None, 2, "t", [])])]
+
+
+async def test_a_broker_that_has_not_heard_yet_is_asked_again():
+    (answer,) = await _described(Forgetful(3), [])
+    assert answer.resources[0][0] == 0
