@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install lock run up test check fmt bench bench-sinks soak fuzz schemas clean
+.PHONY: help install lock run up test check fmt bench bench-sinks soak fuzz boards schemas clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -35,16 +35,20 @@ up: install  ## the whole system on this machine, until Ctrl-C
 test: install check  ## every check and every test
 	@$(BIN)/pytest
 
-check: install  ## style, types, layers, generated schemas: what `make test` begins with
+check: install  ## style, types, layers, generated schemas and boards: what `make test` begins with
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m schemas.export --check
+	@$(BIN)/python -m streams.boards --check
 
 fmt: install  ## format the code
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+boards: install  ## write deploy/grafana from the code
+	@$(BIN)/python -m streams.boards
 
 schemas: install  ## write schemas/json and the AsyncAPI document from the models
 	@$(BIN)/python -m schemas.export

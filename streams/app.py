@@ -68,6 +68,7 @@ def run_sink(settings: Settings, name: str) -> None:
 def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; ends by SystemExit."""
     app = worker(settings)
+    metrics.begin_worker()
     _serve(settings, "worker", health.watch(app, settings.partitions))
     runtime.run(app, loglevel=settings.log_level)
 

@@ -86,6 +86,11 @@ class Settings(_Environment):
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9464
     """Where /metrics is served; 0 takes a free port."""
+    monitoring: bool = True
+    """Whether `loy up` starts Prometheus and Alertmanager, when they are installed."""
+    prometheus_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    alertmanager_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    """Where `loy up` has them answer; 0 takes a free port."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from streams import system
+from streams import monitoring, system
 from streams.program_files import SHIPPED, load_program
 from streams.settings import Settings
 
@@ -25,7 +25,7 @@ async def up(console: Console, settings: Settings, *, port: int, workers: int, s
                 processes.append(system.start_worker(running, f"worker-{number}"))  # noqa: PERF401  # each is stopped, come what may
             if sinks:
                 processes.extend(system.start_sinks(running))
-            _announce(console, running, processes)
+            _announce(console, running, processes, _watched(stack, running, processes))
             await _watch(console, processes)
     except asyncio.CancelledError:
         console.print("Stopped.")
@@ -39,9 +39,21 @@ async def _started(stack: AsyncExitStack, settings: Settings, port: int, program
     return running
 
 
-def _announce(console: Console, settings: Settings, processes: list[system.Worker]) -> None:
+def _watched(stack: AsyncExitStack, settings: Settings, processes: list[system.Worker]) -> list[monitoring.Onlooker]:
+    """Prometheus and Alertmanager look on, where they are installed and wanted."""
+    if not settings.monitoring:
+        return []
+    ports = {process.log.stem: process.metrics_port for process in processes if "sandbox" not in process.log.stem}
+    onlookers = monitoring.start(settings, ports)
+    for onlooker in onlookers:
+        stack.callback(onlooker.stop)
+    return onlookers
+
+
+def _announce(console: Console, settings: Settings, processes: list[system.Worker], onlookers: list[monitoring.Onlooker]) -> None:
     rows = [("Kafka", settings.kafka_bootstrap)]
     rows += [(process.log.stem, _about(process)) for process in processes if "sandbox" not in process.log.stem]
+    rows += [(onlooker.name.capitalize(), onlooker.url) for onlooker in onlookers]
     if settings.kafka_bootstrap != Settings.model_fields["kafka_bootstrap"].default:
         rows.append(("Reach it", f"export LOY_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}"))
     speed = "full" if settings.clock == "stream" else "live"

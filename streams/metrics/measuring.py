@@ -45,6 +45,25 @@ def series(counter: Counter, *labels: str) -> Counter:
     return counter.labels(*labels)
 
 
+_MOVES = ("issued available", "issued pending", "issued held", "pending available", "held available", "available reserved")
+_ENDS = ("reserved used", "available expired", "available reversed", "pending reversed", "held reversed")
+
+
+def begin_worker() -> None:
+    """Show what a worker counts before it happens: the first time is an increase, and no panel is empty for lack of trouble."""
+    for stage in ("intake", "ledger"):
+        series(catalogue.RECORDS_TAKEN, stage)
+        for histogram in (catalogue.RECORD_SECONDS, catalogue.BATCH_SECONDS, catalogue.BATCH_RECORDS):
+            histogram.start(stage)
+    catalogue.ANSWER_SECONDS.start("check", "redemption", "member")
+    catalogue.EVENT_SECONDS.start("till", "kafka")
+    for kind in ("sale", "return", "void", "redeem"):
+        for outcome in ("applied", "repeated", "refused", "parked"):
+            series(catalogue.OUTCOMES, kind, outcome)
+    for move in (*_MOVES, *_ENDS):
+        series(catalogue.POINTS, *move.split())
+
+
 class Meter:
     """Measures one batch of a stage: what it did, how long it took, and how old its records were when it was done."""
 
@@ -160,6 +179,8 @@ class SinkLimits:
     def __init__(self, sink: str, limits: Callable[[], Mapping[str, float]]) -> None:
         self._sink = sink
         self._limits = limits
+        for operation in limits():
+            series(catalogue.SINK_WAITED, sink, operation)
 
     def collect(self) -> Iterable[Metric]:
         yield catalogue.SINK_LIMIT.of(((self._sink, operation), rate) for operation, rate in self._limits().items())
