@@ -1,4 +1,4 @@
-"""Reference data: programs and identities, mirrored from their compacted topics into plain mappings by each process.
+"""Reference data: programs and identities, mirrored from their compacted topics by each process: few in memory, millions on disk.
 
 Law: a mirror is read-only truth of its topic. `catch_up` waits until it holds everything written before the call, so whoever must
 not miss a record just registered asks for that first.
@@ -6,8 +6,10 @@ not miss a record just registered asks for that first.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -19,9 +21,16 @@ from streams import metrics
 from streams.domain.calendar import epoch
 from streams.domain.plan import Plan
 from streams.runtime.fatal import Exit, end_process
+from streams.runtime.partitioning import partition_of
+from streams.runtime.stores import Stores
 from streams.settings import reach
 
 logger = logging.getLogger(__name__)
+
+KEPT_SECONDS = 12 * 3600
+"""A process that was away for longer reads everything: half the time for which Kafka keeps deletions (delete.retention.ms)."""
+_MARK_SECONDS = 60.0
+_FETCH_BYTES = 4 << 20  # at a time: millions of rows are read at a start
 
 T = TypeVar("T")
 
@@ -63,12 +72,18 @@ class Mirror(Generic[T]):
             await consumer.start()
             await consumer._client._wait_on_metadata(self._topic)  # noqa: SLF001  # no public way without a subscription
         partitions = [TopicPartition(self._topic, n) for n in self._reader.partitions_for_topic(self._topic) or ()]
+        self._positions = await self._kept(await self._asker.beginning_offsets(partitions))
         self._reader.assign(partitions)
-        await self._reader.seek_to_beginning(*partitions)
-        self._positions = await self._asker.beginning_offsets(partitions)
+        for part, position in self._positions.items():
+            self._reader.seek(part, position)
         self._reading = asyncio.create_task(self._read())
 
+    async def _kept(self, starts: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Where to begin reading, of partitions that begin at `starts`: in memory nothing is kept from an earlier process."""
+        return starts
+
     async def stop(self) -> None:
+        """Read no more. What was read stays to be looked up."""
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.gather(self._reader.stop(), self._asker.stop())
@@ -82,28 +97,30 @@ class Mirror(Generic[T]):
     async def _read(self) -> None:
         try:
             while True:
-                for records in (await self._reader.getmany(timeout_ms=200)).values():
-                    for record in records:
-                        self._take(record)
+                for part, records in (await self._reader.getmany(timeout_ms=200)).items():
+                    self._take(part, records)
+                    await asyncio.sleep(0)  # heartbeats go on
                 await self._note_positions()
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  # whatever it is, nobody may go on with a mirror that stands still
             end_process(Exit.UNEXPECTED, f"the mirror of {self._topic} ended", error=error)
 
-    def _take(self, record: ConsumerRecord) -> None:
-        """A record that nobody can read changes nothing, loudly: the row of before stands."""
-        try:
-            key = (record.key or b"").decode()
-            value = None if record.value is None else self._parse(record.value)
-        except ValueError as problem:
-            metrics.REFERENCE_ERRORS.labels(self._topic).inc()
-            logger.error("%s/%d/%d cannot be read: %s", record.topic, record.partition, record.offset, type(problem).__name__)  # noqa: TRY400  # its content may be personal
-            return
-        if value is None:
-            self._rows.pop(key, None)
-        else:
-            self._rows[key] = value
+    def _take(self, part: TopicPartition, records: Sequence[ConsumerRecord]) -> None:  # noqa: ARG002  # rows on disk need it
+        for key, value in self._readable(records):
+            if value is None:
+                self._rows.pop(key, None)
+            else:
+                self._rows[key] = value
+
+    def _readable(self, records: Sequence[ConsumerRecord]) -> Iterator[tuple[str, T | None]]:
+        """Key and parsed value of each. A record that nobody can read changes nothing, loudly: the row of before stands."""
+        for record in records:
+            try:
+                yield (record.key or b"").decode(), None if record.value is None else self._parse(record.value)
+            except ValueError as problem:
+                metrics.REFERENCE_ERRORS.labels(self._topic).inc()
+                logger.error("%s/%d/%d cannot be read: %s", record.topic, record.partition, record.offset, type(problem).__name__)  # noqa: TRY400  # its content may be personal
 
     async def _note_positions(self) -> None:
         """Positions, not records, say how far we are: compaction may have taken the last ones."""
@@ -113,15 +130,76 @@ class Mirror(Generic[T]):
             self._advanced.notify_all()
 
 
+class StoredMirror(Mirror[bytes]):
+    """A mirror whose rows lie in RocksDB as they came, with the offset up to which they are complete.
+
+    Millions of rows take no memory, and a process that starts again reads only what is new; all of it when it was away for so
+    long that a deletion may have been compacted away meanwhile. Deleting the folder is safe.
+    """
+
+    def __init__(self, bootstrap: str, topic: str, parse: Callable[[bytes], bytes], folder: Path | None) -> None:
+        """In memory when there is no folder."""
+        super().__init__(bootstrap, topic, parse)
+        self._stores = Stores(folder, topic)
+        self._mark = None if folder is None else folder / f"{topic}.seen"
+        self._marked = 0.0
+
+    def close(self) -> None:
+        """Let go of files; nothing can be looked up any more."""
+        self._stores.close()
+
+    def get(self, key: str) -> bytes | None:
+        """The row, or None; nothing is known before the start."""
+        if not self._positions:
+            return None
+        raw = key.encode()
+        return self._stores.of(partition_of(raw, len(self._positions))).get(raw)
+
+    async def _kept(self, starts: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        ends, positions = await self._asker.end_offsets(list(starts)), {}
+        kept = {part: self._stores.of(part.partition).offset() for part in starts}
+        known = {part: offset for part, offset in kept.items() if offset is not None}
+        if known and (self._is_old() or not all(starts[part] <= offset + 1 <= ends[part] for part, offset in known.items())):
+            logger.warning("%s is read from its start: what was kept of it is old, or of another", self._topic)
+            self._stores.wipe()
+            kept = dict.fromkeys(kept)
+        for part, offset in kept.items():
+            positions[part] = starts[part] if offset is None else offset + 1
+        return positions
+
+    def _is_old(self) -> bool:
+        try:
+            return self._mark is not None and time.time() - self._mark.stat().st_mtime > KEPT_SECONDS
+        except FileNotFoundError:
+            return True
+
+    async def _note_positions(self) -> None:
+        await super()._note_positions()
+        if self._mark is not None and time.monotonic() > self._marked + _MARK_SECONDS:
+            self._mark.touch()
+            self._marked = time.monotonic()
+
+    def _take(self, part: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
+        changes = [(key.encode(), value) for key, value in self._readable(records)]
+        self._stores.of(part.partition).write(changes, records[-1].offset)
+
+
 def _consumer(bootstrap: str) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(**reach(bootstrap), enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=100)
+    return AIOKafkaConsumer(
+        **reach(bootstrap),
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=100,
+        max_partition_fetch_bytes=_FETCH_BYTES,
+    )
 
 
 class Directory:
     """Who is who, and which rules are in force when: all that intake, ledger and clock look up."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self.identities = Mirror(bootstrap, IDENTITIES.name, _checked_identity)
+    def __init__(self, bootstrap: str, folder: Path | None = None) -> None:
+        """Identities are kept in the folder of this process; in memory when there is none."""
+        self.identities = StoredMirror(bootstrap, IDENTITIES.name, _checked_identity, folder)
         self._programs = Mirror(bootstrap, PROGRAMS.name, _plan)
 
     async def start(self) -> None:
@@ -171,7 +249,7 @@ def _effective_from(plan: Plan) -> int:
 
 
 def _checked_identity(value: bytes) -> bytes:
-    """The row as it came. Millions of them as objects would be five times as large, and pauses for the garbage collector."""
+    """The row as it came, if it can be read."""
     Identity.model_validate_json(value)
     return value
 

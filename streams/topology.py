@@ -24,7 +24,7 @@ ACCOUNTS = "accounts"
 
 def build(app: runtime.App, settings: Settings) -> None:
     """Declare tables, agents and timers on the app."""
-    directory = Directory(settings.kafka_bootstrap)
+    directory = Directory(settings.kafka_bootstrap, settings.data if settings.store == "rocksdb" else None)
     accounts = app.table(ACCOUNTS, partitions=settings.partitions)
     index = DueIndex(accounts)
     rules = Rules(settings.identity_key.get_secret_value().encode(), settings.region, settings.program)

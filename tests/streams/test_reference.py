@@ -1,6 +1,7 @@
 """Mirrors of the compacted topics: complete when they say so, unharmed by what cannot be read."""
 
 import asyncio
+import os
 import time
 
 import pytest
@@ -11,7 +12,8 @@ from schemas.codec import encode
 from schemas.members import Identity
 from streams import metrics
 from streams.domain.plan import Plan
-from streams.reference import Directory, Mirror, version_in_force
+from streams.reference import KEPT_SECONDS, Directory, Mirror, StoredMirror, version_in_force
+from streams.runtime.stores import Stores
 from tests.builders import START, after, program
 
 AT = int(START.timestamp())
@@ -152,8 +154,73 @@ def test_a_directory_answers_nothing_of_what_it_has_not_seen():
     assert directory.version("main", AT) is None
 
 
-def test_an_identity_is_kept_as_it_came():
-    identity = Identity(loyalty_id="H-1", program="main", kind="card")
-    directory = Directory("127.0.0.1:1")
-    directory.identities._rows["00"] = encode(identity)
-    assert directory.identity("00") == identity
+# ---------------------------------------------------------------- on disk
+
+ANNA, BERT = (Identity(loyalty_id=f"H-{n}", program="main", kind="card") for n in (1, 2))
+
+
+def checked(raw):
+    Identity.model_validate_json(raw)
+    return raw
+
+
+@pytest.fixture
+def stored(kafka, topic, tmp_path):
+    """A mirror of a new process over the same folder, each time it is called; the one before has ended."""
+    mirrors = []
+
+    def again():
+        for one in mirrors:
+            one.close()
+        mirrors.append(StoredMirror(kafka.bootstrap, topic, checked, tmp_path))
+        return mirrors[-1]
+
+    yield again
+    for one in mirrors:
+        one.close()
+
+
+async def test_rows_on_disk_are_kept_as_they_came(stored, put):
+    await put(b"00", encode(ANNA))
+    mirror = stored()
+    assert mirror.get("00") is None
+    await mirror.start()
+    assert mirror.get("00") == encode(ANNA)
+    await put(b"00", None)
+    await put(b"01", b"no identity")
+    await mirror.catch_up()
+    assert (mirror.get("00"), mirror.get("01")) == (None, None)
+    await mirror.stop()
+
+
+async def test_what_was_read_once_is_not_read_again(stored, put, monkeypatch):
+    await put(b"00", encode(ANNA))
+    first = stored()
+    await first.start()
+    await first.stop()
+    assert first.get("00") == encode(ANNA)
+    await put(b"01", encode(BERT))
+    seen, second = [], stored()
+    monkeypatch.setattr(second, "_parse", lambda raw: seen.append(raw) or raw)
+    await second.start()
+    assert (second.get("00"), second.get("01")) == (encode(ANNA), encode(BERT))
+    assert seen == [encode(BERT)]
+    await second.stop()
+
+
+@pytest.mark.parametrize("kept", [(41, 0), (0, KEPT_SECONDS + 60)], ids=["of another topic", "old"])
+async def test_rows_that_may_be_wrong_are_forgotten(stored, put, topic, tmp_path, caplog, kept):
+    offset, age = kept
+    before = Stores(tmp_path, topic)
+    before.of(0).write([(b"00", encode(ANNA))], offset)
+    before.close()
+    mark = tmp_path / f"{topic}.seen"
+    mark.touch()
+    os.utime(mark, (time.time() - age, time.time() - age))
+    await put(b"01", encode(BERT))
+    mirror = stored()
+    await mirror.start()
+    assert (mirror.get("00"), mirror.get("01")) == (None, encode(BERT))
+    assert "is read from its start" in caplog.text
+    assert time.time() - mark.stat().st_mtime < 60
+    await mirror.stop()
