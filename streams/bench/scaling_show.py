@@ -7,6 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from streams.bench.recovery import Start
 from streams.bench.scaling import Scaled
 
 AIM_COLD_SECONDS = 60
@@ -17,7 +18,7 @@ def table(found: Sequence[Scaled], busy: float) -> RenderableType:
     """One line a stage. `busy` is the machine's load average before."""
     rows = Table(title="[bold]The same load, with more workers and with more members", title_justify="left", expand=False)
     for name in (
-        "members", "workers", "checks/s", "CPU-us", "broker", "MB a worker", "B/member", "cold s (MB)", "warm s (MB)", "state",
+        "members", "workers", "checks/s", "CPU-us", "broker", "MB a worker", "B/member", "cold: s, CPU s, MB", "warm", "state",
     ):  # fmt: skip
         rows.add_column(name, justify="right")
     for one in found:
@@ -35,10 +36,14 @@ def _row(one: Scaled, least: Scaled) -> tuple[str, ...]:
         f"{one.broker_cpu_seconds / one.checks * 1e6:,.0f}",
         " ".join(f"{peak / 1e6:.0f}" for peak in one.peak_bytes),
         _each(one, least),
-        f"{cold.seconds:.1f} ({cold.peak_bytes / 1e6:.0f})",
-        f"{warm.seconds:.1f} ({warm.peak_bytes / 1e6:.0f})",
+        _start(cold),
+        _start(warm),
         one.state.digest[:8] if one.state else "",
     )
+
+
+def _start(start: Start) -> str:
+    return f"{start.seconds:.1f}  {start.cpu_seconds:.1f}  {start.peak_bytes / 1e6:.0f}"
 
 
 def _each(one: Scaled, least: Scaled) -> str:
