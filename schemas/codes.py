@@ -83,4 +83,5 @@ class Code(StrEnum):
     SELF_APPROVAL = "SELF_APPROVAL", "nobody approves an adjustment of his own"
     HOLD_UNKNOWN = "HOLD_UNKNOWN", "there is no such hold to review"
     TIER_UNKNOWN = "TIER_UNKNOWN", "the program has no such tier"
+    OFFER_ANSWERED = "OFFER_ANSWERED", "the member has answered this offer before; the first answer stands"
     NOT_APPROVABLE = "NOT_APPROVABLE", "there is no such adjustment waiting for approval"

@@ -125,6 +125,17 @@ class TakeReceipt(_Command):
     claim_id: Id
 
 
+class AnswerOffer(_Command):
+    """The member accepts or rejects an offer."""
+
+    type: Literal["answer_offer"]
+    at: Instant
+    offer: Id
+    """The offer, as the system that made it calls it."""
+    result: Literal["accepted", "rejected"]
+    """What the member decided."""
+
+
 class Tick(_Command):
     """The clock found something due. Nothing but the settling that every command begins with."""
 
@@ -132,6 +143,18 @@ class Tick(_Command):
 
 
 AnyCommand = (
-    ApplySale | ApplyReturn | ApplyVoid | Redeem | Join | Update | Leave | AdjustPoints | Decide | AskReceipt | TakeReceipt | Tick
+    ApplySale
+    | ApplyReturn
+    | ApplyVoid
+    | Redeem
+    | Join
+    | Update
+    | Leave
+    | AdjustPoints
+    | Decide
+    | AskReceipt
+    | TakeReceipt
+    | AnswerOffer
+    | Tick
 )
 Command = Annotated[AnyCommand, Field(discriminator="type")]

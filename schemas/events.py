@@ -354,6 +354,15 @@ class CheckParked(_Data):
     code: Code
 
 
+class OfferResult(_Data):
+    """What the member decided."""
+
+    offer: str
+    """The offer, as the system that made it calls it."""
+    result: Literal["accepted", "rejected"]
+    """Yes or no."""
+
+
 # The catalogue: event type -> what `data` holds and what the event means.
 EVENTS: dict[str, tuple[type[_Data], str]] = {
     "LOY_OPT_IN": (OptedIn, "The member joined the program."),
@@ -376,6 +385,7 @@ EVENTS: dict[str, tuple[type[_Data], str]] = {
     "LOY_POINT_ADJUSTED": (PointAdjusted, "Points were corrected by hand."),
     "LOY_ANNIVERSARY": (Anniversary, "The member has completed a year in the program."),
     "LOY_BIRTHDAY": (Birthday, "It is the member's birthday."),
+    "LOY_OFFER_RESULT": (OfferResult, "The member accepted or rejected an offer, once and for all."),
     "LOY_FRAUD_SUSPECTED": (FraudSuspected, "A check's points are held for review."),
     "LOY_FRAUD_CLEARED": (FraudCleared, "Held points were paid out or taken after review."),
     "LOY_CHECK_PARKED": (CheckParked, "A check is kept for review, or waits for its sale."),

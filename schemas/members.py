@@ -141,6 +141,16 @@ class Claim(_Command):
     business_date: Day
 
 
+class OfferResponse(_Command):
+    """The member accepts or rejects an offer. The first answer stands; another one is refused."""
+
+    type: Literal["offer_response"]
+    offer: Id
+    """The offer, as the system that made it calls it."""
+    result: Literal["accepted", "rejected"]
+    """What the member decided."""
+
+
 AnyMemberCommand = (
     OptIn
     | UpdateContact
@@ -154,6 +164,7 @@ AnyMemberCommand = (
     | Review
     | SetTier
     | Claim
+    | OfferResponse
 )
 MemberCommand = Annotated[AnyMemberCommand, Field(discriminator="type")]
 

@@ -351,6 +351,9 @@ class Member(Log):
     def adjust(self, points: int, *, reason: str = "goodwill", actor: str = "ann", **parts: Any) -> Step:
         return self._member_command("adjust", points=points, reason=reason, actor=actor, **parts)
 
+    def answer(self, offer: str, result: str = "accepted", **parts: Any) -> Step:
+        return self._member_command("answer_offer", offer=offer, result=result, **parts)
+
     # -- the desk
 
     def approve(self, adjustment: str, *, actor: str = "bob", accept: bool = True, **parts: Any) -> Step:

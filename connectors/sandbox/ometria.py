@@ -5,7 +5,7 @@ Where Ometria says nothing the stricter reading is served: an event of nobody is
 """
 
 import uuid
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,7 @@ CUSTOM_EVENTS: dict[str, dict[str, str]] = {
     "loy_point_expired": _POINTS,
     "loy_anniversary": {**_IN, "years": "number"},
     "loy_birthday": _IN,
+    "loy_offer_result": {**_IN, "offer": "string", "result": "string"},
 }  # fmt: skip
 """The event types that somebody has set up, with their properties."""
 Key = tuple[str, str]
@@ -102,6 +103,8 @@ class OmetriaSandbox(Sandbox):
         self.requires_email = False
         """Whether a contact must have an address: other tools say so, Ometria does not."""
         self.contacts: dict[Key, dict[str, Any]] = {}
+        self._at: defaultdict[str, dict[Key, None]] = defaultdict(dict)
+        """Who has, or once had, an address."""
         self.recorded: dict[str, Seen] = {}
         self.started: list[Seen] = []
         """Events that started an automation: of a type set up, and not too late."""
@@ -214,7 +217,9 @@ class OmetriaSandbox(Sandbox):
             name: value for name, value in given.get("properties", known.get("properties", {})).items() if value is not None
         }
         kept = {name: value for name, value in (known | given).items() if value is not None}
-        self.contacts[record["@collection"], record["id"]] = kept | {"properties": properties}
+        key = record["@collection"], record["id"]
+        self.contacts[key] = kept | {"properties": properties}
+        self._at[str(kept.get("email")).casefold()][key] = None
         for number in record.get("@add_to_lists", ()):
             self.lists[number].members.add(record["id"])
         for number in record.get("@remove_from_lists", ()):
@@ -244,7 +249,12 @@ class OmetriaSandbox(Sandbox):
         return next((one for one in fitting if one["id"] == told), fitting[0] if fitting else None)
 
     def _of_email(self, email: str) -> list[dict[str, Any]]:
-        return [one for one in self.contacts.values() if str(one.get("email")).casefold() == email.casefold()]
+        return [self.contacts[key] for key in self._keys_at(email)]
+
+    def _keys_at(self, email: str) -> list[Key]:
+        wanted = email.casefold()
+        there = (key for key in self._at.get(wanted, ()) if key in self.contacts)
+        return [key for key in there if str(self.contacts[key].get("email")).casefold() == wanted]
 
     # ------------------------------------------------------------ reading
 
@@ -293,6 +303,6 @@ class OmetriaSandbox(Sandbox):
         if not isinstance(email, str):
             raise self._invalid("email is missing")
         self.forgotten.append(email)
-        for key in [key for key, one in self.contacts.items() if str(one.get("email")).casefold() == email.casefold()]:
+        for key in self._keys_at(email):
             del self.contacts[key]
         return answer({"status": "OK"}, status=202)

@@ -15,6 +15,7 @@ REMEMBER = (HORIZON_DAYS + 2) * 86_400
 HORIZON = HORIZON_DAYS * 86_400
 # What one account keeps of them at most, so that its record always fits into a Kafka message.
 APPLIED_MAX = 1000
+OFFERS_MAX = 200
 OUTCOME_BYTES_MAX = 400_000
 
 RECEIPT_PREFIX = "receipt:"
@@ -319,6 +320,8 @@ class Account(msgspec.Struct, array_like=True):
     aside: tuple[Aside, ...] = ()
     settled_by: str = ""
     """The program version by which `next_due` was worked out: by the same one, nothing is due before."""
+    offers: tuple[str, ...] = ()
+    """Offers that the member has answered, latest last; at most OFFERS_MAX of them."""
 
     def draft(self) -> "Account":
         """A copy that a decision may change."""

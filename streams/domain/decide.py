@@ -9,6 +9,7 @@ from typing import NamedTuple, assert_never
 from schemas.codes import Code
 from schemas.commands import (
     AdjustPoints,
+    AnswerOffer,
     AnyCommand,
     ApplyReturn,
     ApplySale,
@@ -77,7 +78,7 @@ def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> 
     return Decision(turn.account, _seal(turn, command, follow, account))
 
 
-def _apply(turn: Turn, command: AnyCommand) -> bytes:
+def _apply(turn: Turn, command: AnyCommand) -> bytes:  # noqa: PLR0912  # one branch a kind
     """The one switch. Answers what the account of a receipt hands on to its claimant, else nothing."""
     match command:
         case ApplySale() | ApplyReturn() | ApplyVoid():
@@ -100,6 +101,8 @@ def _apply(turn: Turn, command: AnyCommand) -> bytes:
             desk.adjust(turn, command)
         case Decide():
             desk.decide_at_desk(turn, command)
+        case AnswerOffer():
+            desk.answer_offer(turn, command)
         case Tick():
             pass
         case _:

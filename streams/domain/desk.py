@@ -1,12 +1,15 @@
-"""The service desk and the member's own steps: join, leave, adjust with four eyes, review a hold, set a tier (B06, C07, F09)."""
+"""The service desk and the member's own steps: join, leave, answer an offer, adjust with four eyes, review a hold, set a tier.
+
+Rows B06, C07, E02, F09 of the capabilities.
+"""
 
 from typing import assert_never
 
 from schemas.codes import Code
-from schemas.commands import AdjustPoints, Decide, Join, Leave, Update
+from schemas.commands import AdjustPoints, AnswerOffer, Decide, Join, Leave, Update
 from schemas.members import Approve, Review, SetTier
 from streams.domain import redemption, returns, settle, tiers
-from streams.domain.account import Lot, Suggested
+from streams.domain.account import OFFERS_MAX, Lot, Suggested
 from streams.domain.calendar import epoch, local_day
 from streams.domain.lots import NEVER, expiry_of, make_usable, repay, take
 from streams.domain.turn import Turn
@@ -68,6 +71,18 @@ def adjust(turn: Turn, command: AdjustPoints) -> None:
         turn.answer.status, turn.answer.code = "parked", Code.APPROVAL_NEEDED
     else:
         _correct(turn, command.points, command.reason, actor=command.actor, approver=None, at=epoch(command.at))
+
+
+def answer_offer(turn: Turn, command: AnswerOffer) -> None:
+    """The member accepts or rejects an offer: the first answer stands (E02)."""
+    account = turn.account
+    if account.status != "in":
+        turn.refuse(Code.MEMBER_UNKNOWN if account.status == "new" else Code.MEMBER_OPTED_OUT)
+    elif command.offer in account.offers:
+        turn.refuse(Code.OFFER_ANSWERED)
+    else:
+        account.offers = (*account.offers, command.offer)[-OFFERS_MAX:]
+        turn.say("LOY_OFFER_RESULT", epoch(command.at), offer=command.offer, result=command.result)
 
 
 def decide_at_desk(turn: Turn, command: Decide) -> None:

@@ -16,6 +16,7 @@ from schemas.codec import BadRecord
 from schemas.codes import Code
 from schemas.commands import (
     AdjustPoints,
+    AnswerOffer,
     AnyCommand,
     ApplyReturn,
     ApplySale,
@@ -38,6 +39,7 @@ from schemas.members import (
     Identity,
     LinkIdentifier,
     Member,
+    OfferResponse,
     OptIn,
     OptOut,
     ReplaceCard,
@@ -155,7 +157,7 @@ class Intake:
 
     # ------------------------------------------------------------ crm.members
 
-    def member(self, command: AnyMemberCommand, arrived: Arrived) -> Taken:  # noqa: PLR0911  # one return a kind
+    def member(self, command: AnyMemberCommand, arrived: Arrived) -> Taken:  # noqa: PLR0911, PLR0912  # one return a kind
         """A command about a member. Raises BadRecord."""
         if arrived.key != command.loyalty_id:
             raise BadRecord(Code.WRONG_KEY, "the key must be `loyalty_id`")
@@ -185,6 +187,8 @@ class Intake:
                 return Taken(commands=(self._command(AdjustPoints, command, known, arrived, **fields),))
             case Approve() | Review() | SetTier():
                 return Taken(commands=(self._command(Decide, command, known, arrived, decision=command),))
+            case OfferResponse(offer=offer, result=result):
+                return Taken(commands=(self._command(AnswerOffer, command, known, arrived, offer=offer, result=result),))
             case Claim():
                 return Taken(commands=(self._claim(command, known, arrived),))
         assert_never(command)

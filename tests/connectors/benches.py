@@ -10,6 +10,13 @@ from tests.connectors.ground import Bench
 ENTRA = {"authority": "{url}", "tenant": "tenant", "client_id": "client", "client_secret": dataverse.SECRET}
 
 
+def _identity(happening):
+    """A CRM keeps one answer for each member and offer, and each other event by its id."""
+    if happening.type == "LOY_OFFER_RESULT":
+        return f"{happening.person.loyalty_id}/data.offer/{happening.data['offer']}"
+    return happening.event_id
+
+
 def crm(adapter, **settings):
     """The CRM sink with that adapter, beside its sandbox."""
     return Bench(
@@ -21,7 +28,7 @@ def crm(adapter, **settings):
             "LOY_CRM_RATE": "1000",
             **{f"LOY_CRM_{name.upper()}": value.format(url=url) for name, value in settings.items()},
         },
-        key=lambda _, happening: interaction_key(happening.event_id),
+        key=lambda _, happening: interaction_key(_identity(happening)),
     )
 
 

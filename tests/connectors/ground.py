@@ -64,7 +64,8 @@ def happening(member, kind="LOY_POINT_ACCRUAL", *, number=None, at=None, data=No
     number = next(NUMBERS) if number is None else number
     at = at or datetime.now(UTC) - timedelta(seconds=1)
     who = person(member, version=number, **fields)
-    body = {**example(kind), "profile": who.profile, "occurred_at": at.isoformat(), **(data or {})}
+    own = {"offer": f"offer-{number}"} if kind == "LOY_OFFER_RESULT" else {}
+    body = {**example(kind), **own, "profile": who.profile, "occurred_at": at.isoformat(), **(data or {})}
     return Happening(who, f"{member}/B-1/1/20260314/{number:06d}/{number}", kind, body["occurred_at"], body)
 
 

@@ -129,6 +129,16 @@ async def test_a_repeated_event_leaves_one_note(line, member):
     assert f"Points: {one.data['points']}" in note.splitlines()
 
 
+async def test_an_offer_has_one_result_for_each_member_whatever_event_tells_of_it(line, member):
+    first, second = (happening(member, "LOY_OFFER_RESULT", data={"offer": "spring", "result": "rejected"}) for _ in range(2))
+    assert first.event_id != second.event_id
+    assert await line.deliver(change(member), first) == []
+    assert await line.deliver(second) == []
+    (note,) = line.notes(member)
+    assert note.startswith("Answered an offer\n")
+    assert {"Offer: spring", "Result: rejected"} <= set(note.splitlines())
+
+
 @pytest.mark.parametrize("version", [lambda n: 1, lambda n: n], ids=["of one version", "of many versions"])
 async def test_of_twelve_first_sights_at_once_one_party_is_left_and_all_are_delivered(line, member, version):
     changes = [change(member, version=version(n), available_points=n) for n in range(1, 13)]
@@ -275,7 +285,9 @@ async def test_every_event_becomes_a_note_in_the_order_of_its_member(line, membe
     happenings = [happening(member, kind) for kind in EVENTS]
     assert await line.deliver(change(member), *happenings) == []
     marks = [note.splitlines()[-1] for note in line.notes(member)]
-    assert marks == [f"[evt {interaction_key(one.event_id)}]" for one in happenings]
+    keys = [interaction_key(one.event_id) for one in happenings if one.type != "LOY_OFFER_RESULT"]
+    assert [mark for mark in marks if mark in {f"[evt {key}]" for key in keys}] == [f"[evt {key}]" for key in keys]
+    assert len(marks) == len(happenings)
 
 
 async def test_an_event_of_a_member_that_tryton_does_not_have_brings_the_member(line, member):

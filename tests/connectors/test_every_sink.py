@@ -84,6 +84,17 @@ async def test_delivering_twice_changes_nothing(ground):
         assert_arrived(ground, happenings)
 
 
+async def test_an_offer_has_one_result_for_each_member_at_a_crm(ground):
+    if ground.bench.sink != "crm":
+        pytest.skip("told by the event's id, of which the ledger makes one for each member and offer")
+    answers = [happening(member, "LOY_OFFER_RESULT", data={"offer": "spring"}) for member in ("H-1", "H-2", "H-1")]
+    await ground.deliver(change("H-1", first=True), change("H-2", first=True), *answers)
+    await ground.deliver(answers[0])
+    (one,) = ground.keys("H-1")
+    assert [one] == [ground.key(answers[0])] == [ground.key(answers[2])]
+    assert len(ground.keys("H-2")) == 1
+
+
 async def test_the_latest_profile_stands(ground):
     await ground.deliver(change("H-1", first=True, available_points=10, version=1))
     first = ground.sandbox.people()["H-1"]

@@ -2,6 +2,7 @@
 
 import pytest
 
+from streams.domain.account import OFFERS_MAX
 from tests.builders import Member, Step, assert_conserved, level, moment, program, tiers
 
 LIMIT = program(limits={"adjust_points": 100})
@@ -137,6 +138,7 @@ def refusals(member: Member) -> list[str]:
         member.update(birthday="01-02"),
         member.leave(),
         member.leave(erased=True),
+        member.answer("spring"),
     ]
     assert all(step.status == "refused" and not step.events for step in steps)
     return [step.code for step in steps]
@@ -145,7 +147,7 @@ def refusals(member: Member) -> list[str]:
 def test_B06_nothing_is_done_for_who_never_joined():
     member = Member()
     unknown = "MEMBER_UNKNOWN"
-    assert refusals(member) == [unknown, "NOT_APPROVABLE", "HOLD_UNKNOWN", unknown, unknown, unknown, unknown]
+    assert refusals(member) == [unknown, "NOT_APPROVABLE", "HOLD_UNKNOWN", *[unknown] * 5]
     assert member.join().code == "OK", "and joining is still possible"
 
 
@@ -154,6 +156,35 @@ def test_C07_a_tier_that_the_program_does_not_know_is_refused():
     assert member.set_tier("Diamond").code == "TIER_UNKNOWN"
     member.leave()
     assert member.set_tier("Gold").code == "MEMBER_OPTED_OUT"
+
+
+# ---------------------------------------------------------------- offers
+
+
+def test_E02_the_first_answer_to_an_offer_is_told_and_every_other_one_refused():
+    member = Member().joined()
+    first = member.answer("spring", "rejected")
+    assert first.types == ["OFFER_RESULT"]
+    assert first.all("OFFER_RESULT")[0].offer == "spring"
+    assert first.all("OFFER_RESULT")[0].result == "rejected"
+    for again in ("accepted", "rejected"):
+        late = member.answer("spring", again)
+        assert (late.status, late.code, late.events) == ("refused", "OFFER_ANSWERED", ())
+    assert member.answer("summer").types == ["OFFER_RESULT"]
+
+
+def test_E02_who_left_answers_no_offer():
+    member = Member().joined()
+    member.leave()
+    assert member.answer("spring").code == "MEMBER_OPTED_OUT"
+
+
+def test_E02_an_account_remembers_the_last_offers_and_stays_small():
+    member = Member().joined()
+    for number in range(OFFERS_MAX + 1):
+        member.wait(hours=1).answer(f"offer-{number}")
+    assert len(member.account.offers) == OFFERS_MAX
+    assert member.answer(f"offer-{OFFERS_MAX}").code == "OFFER_ANSWERED"
 
 
 # ---------------------------------------------------------------- joining and leaving
