@@ -213,6 +213,8 @@ class LedgerAgent:
         command = parse_command(record.value or b"")
         plan = await self._directory.plan(command.program)
         decision = decide(account, command, plan, record.timestamp_ms // 1000)
+        if decision.repeated and decision.outcome.program != command.program:
+            plan = await self._directory.plan(decision.outcome.program)  # a repeat is printed by the version it was decided by
         printed = render.events(command, decision.outcome, plan)
         if not fits(printed):
             decision, printed = Decision(account, apart(command, Code.TOO_LARGE)), []

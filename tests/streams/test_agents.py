@@ -279,6 +279,20 @@ async def test_a_check_whose_events_would_not_fit_is_refused_and_kept_and_moves_
     assert letter.header("code") == "TOO_LARGE"
 
 
+async def test_a_repeat_that_arrives_under_a_later_version_is_answered_by_the_first_ones_rewards():
+    rewards = [{"id": "coffee", "title": "Coffee", "points": 10, "value_minor": 100}]
+    later = program(version=2, effective_from=after(days=1).isoformat(), redemption={"rewards": rewards})
+    world = AgentWorld(program(), later)
+    await world.through(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, CARD)))
+    gift = member_command("adjust", "a1", points=50, reason="why", actor="ann")
+    first = await world.through(MEMBER_COMMANDS, gift)
+    again = await world.through(MEMBER_COMMANDS, (*gift, NOW_MS + 2 * DAY_MS))
+    assert [one["program"] for one in (*commands(first), *commands(again))] == ["main@1", "main@2"]
+    assert replies(again)[0][1] == "repeated"
+    for topic in (REPLIES, EVENTS):
+        assert [one.value for one in of(first, topic)] == [one.value for one in of(again, topic)]
+
+
 async def test_a_check_older_than_repeats_are_remembered_is_parked_and_kept(world):
     key, body = bought("s1")
     sent = await world.through(CHECKS, (key, body, NOW_MS + 36 * DAY_MS))
