@@ -6,6 +6,7 @@ to an account. Law: all chance comes from the generator given.
 
 import json
 from collections import deque
+from copy import deepcopy
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any
@@ -108,11 +109,11 @@ class Mutations:
         random = self._random
         places = list(_places(body))
         if not places:
-            return random.choice(ODD)
+            return self._odd()
         holder, key = random.choice(places)
         match random.randrange(8):
             case 0 | 1 | 2:
-                holder[key] = random.choice(ODD)
+                holder[key] = self._odd()
             case 3:
                 del holder[key]
             case 4:
@@ -127,6 +128,9 @@ class Mutations:
             case _:
                 holder[key] = [holder[key]] if random.random() < 0.5 else self._nudged(holder[key])
         return body
+
+    def _odd(self) -> Any:
+        return deepcopy(self._random.choice(ODD))  # what is broken further must stay as it is for the next
 
     def _nudged(self, value: Any) -> Any:
         """The value, a little off."""

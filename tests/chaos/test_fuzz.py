@@ -1,7 +1,5 @@
 """Broken records through intake and ledger: nothing escapes, all is accounted for, and the fuzzer would notice."""
 
-from itertools import islice
-
 import pytest
 
 from streams import agents
@@ -22,7 +20,7 @@ async def test_broken_records_are_accounted_for_one_by_one_and_nothing_escapes()
 
 
 def test_a_seed_makes_the_same_inputs_to_the_byte():
-    first, again, other = (list(islice(inputs_of(seed, 3000), 1500)) for seed in ("1 0", "1 0", "2 0"))
+    first, again, other = (list(inputs_of(seed, 3000)) for seed in ("1 0", "1 0", "2 0"))
     assert first == again
     assert first != other
 
