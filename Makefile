@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install lock run up test check fmt bench bench-sinks soak fuzz boards schemas clean
+.PHONY: help install lock run up test check fmt bench bench-sinks soak fuzz boards schemas manifests clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*?## ' $(MAKEFILE_LIST) | awk -F ':.*?## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,6 +23,10 @@ lock:  ## write requirements.lock anew (hashed, naming no index)
 	@$(PYTHON) -m venv $(VENV) && $(BIN)/pip install -q uv
 	@$(BIN)/uv pip compile -q pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
+	@$(BIN)/uv pip compile -q pyproject.toml -c requirements.lock --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/requirements.lock
+	@echo setuptools | $(BIN)/uv pip compile -q - -c requirements.lock --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/build.lock
 	@$(BIN)/uv pip compile -q deploy/peers/quix.in --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/peers/quix.lock
 
@@ -52,6 +56,9 @@ boards: install  ## write deploy/grafana from the code
 
 schemas: install  ## write schemas/json and the AsyncAPI document from the models
 	@$(BIN)/python -m schemas.export
+
+manifests: install  ## write what Kubernetes should know of topics and rules from the code
+	@$(BIN)/python -m streams.manifests
 
 bench: install  ## the whole path measured, beside Quix Streams, Kafka Streams and a plain loop in the same run
 	@$(BIN)/loy bench

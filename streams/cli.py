@@ -14,6 +14,7 @@ from schemas.codes import Code
 from schemas.topics import TOPICS
 from streams.bench import commands as bench_commands
 from streams.chaos import commands as chaos_commands
+from streams.doctor.commands import doctor
 from streams.shell import Bootstrap, console, in_words, is_for_people, require_topics, run, settings_of
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command("bench")(bench_commands.bench)
 app.command("bench-scaling")(bench_commands.bench_scaling)
 app.command("chaos")(chaos_commands.chaos)
 app.command("fuzz")(chaos_commands.fuzz)
+app.command("doctor")(doctor)
 
 
 class Clock(StrEnum):

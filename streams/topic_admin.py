@@ -121,6 +121,47 @@ async def apply_topics(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What `survey_topics` found. Nothing of it was changed."""
+
+    brokers: int
+    missing: tuple[str, ...]
+    miscounted: tuple[str, ...]
+    """Topics with another number of partitions than they should have, one sentence each."""
+    differences: tuple[Change, ...]
+    """What `apply_topics` would correct."""
+    thin: tuple[str, ...]
+    """Topics with partitions that have no leader, or replicas that are not in step."""
+
+
+async def survey_topics(bootstrap: str, partitions: int, *, extra: Sequence[TopicLike] = ()) -> Survey:
+    """How the broker agrees with the catalogue. What is kept for ever instead of for days is no difference.
+
+    Raises KafkaError when it cannot be asked.
+    """
+    wanted = {topic.name: topic for topic in (*TOPICS, *extra)}
+    async with _admin(bootstrap) as admin:
+        brokers = len((await admin.describe_cluster())["brokers"])
+        known = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in wanted}
+        there = [topic for name, topic in wanted.items() if name in known]
+        shapes = {name: _shape(topic["partitions"]) for name, topic in known.items()}
+        should = {topic.name: topic.settings() | acknowledged(shapes[topic.name].copies) for topic in there}
+        found = await _settings(admin, should) if there else {}
+    differences = (change for change in _differences(should, found) if (change.setting, change.was) != ("retention.ms", "-1"))
+    return Survey(
+        brokers=brokers,
+        missing=tuple(sorted(wanted.keys() - known.keys())),
+        miscounted=tuple(_miscounted(there, partitions, shapes)),
+        differences=tuple(differences),
+        thin=tuple(sorted(name for name, topic in known.items() if not _led(topic) or not _in_step(topic))),
+    )
+
+
+def _in_step(topic: Mapping[str, Any]) -> bool:
+    return all(len(part["isr"]) >= len(part["replicas"]) for part in topic["partitions"])
+
+
 @asynccontextmanager
 async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**reach(bootstrap), client_id="loy-topics")
@@ -139,7 +180,7 @@ async def _create(
             t.name,
             t.partitions or partitions,
             copies,
-            topic_configs=t.settings(keep_history=keep_history) | _acknowledged(copies),
+            topic_configs=t.settings(keep_history=keep_history) | acknowledged(copies),
         )
         for t in missing
     ]
@@ -151,7 +192,7 @@ async def _create(
             raise TopicError(f"{name} could not be created: {message or for_code(code).__name__}")
 
 
-def _acknowledged(copies: int) -> dict[str, str]:
+def acknowledged(copies: int) -> dict[str, str]:
     """How many copies must have a record before it counts as written: one may be away, and one that is left is not enough."""
     return {"min.insync.replicas": str(max(1, copies - 1))}
 
@@ -204,16 +245,9 @@ async def _correct(
     admin: AIOKafkaAdminClient, wanted: Iterable[TopicLike], shapes: Mapping[str, _Shape], *, keep_history: bool
 ) -> list[Change]:
     """Set what differs, and return it."""
-    should = {
-        topic.name: topic.settings(keep_history=keep_history) | _acknowledged(shapes[topic.name].copies) for topic in wanted
-    }
+    should = {topic.name: topic.settings(keep_history=keep_history) | acknowledged(shapes[topic.name].copies) for topic in wanted}
     found = await _settings(admin, should)
-    changes = [
-        Change(name, setting, found[name].values.get(setting, ""), value)
-        for name, settings in should.items()
-        for setting, value in settings.items()
-        if found[name].values.get(setting) != value
-    ]
+    changes = list(_differences(should, found))
     # The request replaces every setting of a topic, so those that somebody else set there are sent along.
     whole = {change.topic: found[change.topic].own | should[change.topic] for change in changes}
     if whole:
@@ -221,6 +255,13 @@ async def _correct(
         for response in await admin.alter_configs(resources):
             _check(response, "changed")
     return changes
+
+
+def _differences(should: Mapping[str, Mapping[str, str]], found: Mapping[str, "_Settings"]) -> Iterable[Change]:
+    for name, settings in should.items():
+        for setting, value in settings.items():
+            if found[name].values.get(setting) != value:
+                yield Change(name, setting, found[name].values.get(setting, ""), value)
 
 
 @dataclass(frozen=True, slots=True)

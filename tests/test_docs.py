@@ -8,15 +8,14 @@ import sys
 import tomllib
 
 import pytest
-import typer
 
 from schemas.codec import INBOUND
 from schemas.codes import Code
 from schemas.replies import Reply
 from schemas.topics import CHECKS, MEMBER_COMMANDS, RECORD_BYTES_MAX, REDEMPTIONS, REPLIES
-from streams.cli import app
 from streams.domain.account import HORIZON_DAYS
 from streams.domain.intake import FUTURE_SECONDS
+from tests.commands import require_command
 from tests.living import ROOT, living
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -81,20 +80,7 @@ def test_every_link_leads_somewhere(page):
 def test_every_command_and_option_exists(page):
     for line in code(page):
         for words in re.findall(r"(?:^|[\s/(;&|])loy ((?:[\w./=:@\[\]-]+ ?)+)", line):
-            _require_command(words.split())
-
-
-def _require_command(words):
-    command = typer.main.get_command(app)
-    if not re.fullmatch(r"[a-z][a-z-]*", words[0]):
-        return  # `loy ...`, `loy --help`: any of them
-    while hasattr(command, "commands"):
-        assert words, f"loy ... {command.name} needs a command"
-        assert words[0] in command.commands, f"there is no {words[0]} in {command.name}"
-        command, words = command.commands[words[0]], words[1:]
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
-    asked = {word.strip("[]").partition("=")[0] for word in words if word.strip("[]").startswith("--")}
-    assert asked <= known, f"loy {command.name} has no {asked - known}"
+            require_command(words.split())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

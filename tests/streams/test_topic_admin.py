@@ -9,7 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.topics import CHECKS, MEMBERS, PROGRAMS, REPLIES, TOPICS
 from streams.log import open_log
-from streams.topic_admin import Change, Changelog, TopicError, _acknowledged, _described, apply_topics
+from streams.topic_admin import Change, Changelog, TopicError, _described, acknowledged, apply_topics
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_the_table_has_a_row_for_each_topic(kafka, named):
 
 @pytest.mark.parametrize(("copies", "in_sync"), [(1, "1"), (2, "1"), (3, "2"), (5, "4")])
 def test_one_copy_may_be_away_and_a_single_one_left_is_not_enough(copies, in_sync):
-    assert _acknowledged(copies) == {"min.insync.replicas": in_sync}
+    assert acknowledged(copies) == {"min.insync.replicas": in_sync}
 
 
 async def test_how_many_copies_acknowledge_is_corrected_too(kafka, named):

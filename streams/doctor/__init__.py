@@ -1,0 +1,1 @@
+"""`loy doctor`: what is wrong with an installation, and what to do."""
