@@ -82,6 +82,8 @@ class Sink(Protocol):
     name: str
     events: frozenset[str]
     """The LOY_ events that the vendor is told of."""
+    mute: str
+    """Why the vendor cannot be asked what it holds, empty when it can: nothing is compared with a mute one."""
 
     @property
     def rates(self) -> Mapping[str, float]:
@@ -110,7 +112,10 @@ class Sink(Protocol):
         ...
 
     def read(self, loyalty_ids: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
-        """What the vendor holds, for `loy reconcile`: by member the mapped fields, None when there is no such person."""
+        """What the vendor holds, for `loy reconcile`: by member the mapped fields, None when there is no such person.
+
+        Members about whom it gave no answer are left out.
+        """
         ...
 
     def expected(self, item: Item) -> Mapping[str, Any]:

@@ -55,6 +55,7 @@ class Webhook:
     """The sink."""
 
     name = "webhook"
+    mute = "an endpoint cannot be asked what it holds"
 
     def __init__(self, config: Config, mapping: VendorMapping) -> None:
         self._config = config
@@ -105,9 +106,9 @@ class Webhook:
         known: Mapping[str, Any] = {"loyalty_id": item.person.loyalty_id} if item.erased else self.expected(item)
         return message_id(f"{kind}/{item.person.loyalty_id}/{item.person.version}"), {"type": kind, "data": known}
 
-    def read(self, loyalty_ids: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
-        """An endpoint cannot be asked what it holds: nobody is known there."""
-        return dict.fromkeys(loyalty_ids)
+    def read(self, _: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
+        """Nothing: see `mute`."""
+        return {}
         yield
 
     def expected(self, item: Item) -> Mapping[str, Any]:

@@ -59,4 +59,4 @@ async def reconcile(console: Console, settings: Settings, sink: Sink, *, sample:
     """Answers whether vendor and log agree now."""
     drift = await sink_tools.reconcile(settings.kafka_bootstrap, sink, sample=sample, repair=repair)
     console.print(drift.render())
-    return (not drift.members and not drift.unknown) or repair
+    return drift.agrees

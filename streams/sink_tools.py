@@ -20,7 +20,7 @@ from rich.text import Text
 
 from connectors.courier import Courier
 from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, contact_of
-from connectors.sink import Call, Sink
+from connectors.sink import Answer, Call, Sink
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
 from streams.log import Record, latest_by_key, read_topic
@@ -93,11 +93,13 @@ def _note_down(file: Path, text: str) -> None:
 
 
 def requests(sink: Sink, items: Sequence[Item]) -> list[Call]:
-    """The first request of each batch, as it would be sent. Tokens are asked for by the flows themselves, when they run."""
+    """The first request of each batch, as it would be sent; who asks for a token first is given one that opens nothing."""
+    token = Answer(200, {}, orjson.dumps({"access_token": "dry-run", "expires_in": 3600, "instance_url": sink.base_url}))
     calls = []
     for batch in sink.batches(items):
         flow = sink.flow(batch)
-        calls.append(next(flow))
+        call = next(flow)
+        calls.append(flow.send(token) if call.secret else call)
         flow.close()
     return calls
 
@@ -109,12 +111,17 @@ async def dry_run(bootstrap: str, sink: Sink, count: int = 3) -> RenderableType:
     parts: list[RenderableType] = []
     for call in requests(sink, items):
         parts.append(Text(f"{call.method} {call.path}  ({call.operation})", style="bold"))
-        parts.append(Text("(asks for a token)" if call.secret else _body(call)))
+        parts.append(Text(_body(call)))
     return Group(*parts) if parts else Text("There is nobody to tell of.")
 
 
 def _body(call: Call) -> str:
-    return orjson.dumps(call.json, option=orjson.OPT_INDENT_2).decode() if call.json is not None else repr(call.content())
+    """Indented when it is JSON."""
+    body = call.content() or b""
+    try:
+        return orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        return body.decode(errors="replace")
 
 
 # ---------------------------------------------------------------- resync
@@ -179,6 +186,10 @@ def _item(record: Record, found: Everybody) -> Iterable[Item]:
 # ---------------------------------------------------------------- reconcile
 
 
+class MuteError(ValueError):
+    """A vendor cannot be asked what it holds; the message says what can be done instead."""
+
+
 @dataclass(slots=True)
 class Drift:
     """Where the vendor holds something else than we do."""
@@ -186,11 +197,20 @@ class Drift:
     compared: int = 0
     unknown: list[str] = field(default_factory=list)
     """Members that the vendor does not have."""
+    unanswered: int = 0
+    """Members about whom the vendor said nothing."""
     fields: Counter[str] = field(default_factory=Counter)
     """How often by the vendor's name of the field."""
     members: list[str] = field(default_factory=list)
     """Members with any difference."""
     repaired: int = 0
+    rejected: list[str] = field(default_factory=list)
+    """Members whose repair the vendor refused."""
+
+    @property
+    def agrees(self) -> bool:
+        """The vendor holds what the log says, now."""
+        return self.repaired == len(self.members) + len(self.unknown) and not self.unanswered
 
     def render(self) -> RenderableType:
         """For a terminal. Members are named, values are not: they may be personal."""
@@ -198,29 +218,41 @@ class Drift:
         for name, count in self.fields.most_common():
             table.add_row(name, f"{count:,}")
         said = f"{len(self.unknown):,} unknown to the vendor, {len(self.members):,} differ, {self.repaired:,} repaired"
+        said += f"; {self.unanswered:,} without an answer" if self.unanswered else ""
+        said += f"; the vendor refused {', '.join(self.rejected[:20])}" if self.rejected else ""
         return Group(table, Text(said))
 
 
 async def reconcile(
     bootstrap: str, sink: Sink, *, sample: int | None = None, repair: bool = False, share: float = SHARE
 ) -> Drift:
-    """Compare what the vendor holds with the log, field by field; `repair` tells it of the members that differ, and no others."""
+    """Compare what the vendor holds with the log, field by field; `repair` tells it of the members that differ, and no others.
+
+    Raises MuteError for a vendor that cannot be asked.
+    """
+    if sink.mute:
+        raise MuteError(f"{sink.name}: {sink.mute}. `loy sink {sink.name} --resync` tells it of everybody.")
     found, drift = await everybody(bootstrap), Drift()
     members = found.ids()[:: max(1, len(found.ids()) // sample) if sample else 1]
     async with courier_of(sink, share) as courier:
         for start in range(0, len(members), CHUNK):
             part = members[start : start + CHUNK]
             held = await courier.run(sink.read(part))
-            differing = [member for member in part if _differs(sink, found, member, held.get(member), drift)]
+            drift.unanswered += len(part) - len(held)
+            drift.compared += len(held)
+            differing = [member for member in part if member in held and _differs(sink, found, member, held[member], drift)]
             if repair and differing:
-                changes = [ProfileChange(found.person(member), first=True) for member in differing]
-                await courier.deliver(changes, lambda *_: None)
-                drift.repaired += len(differing)
+                await _repair(courier, [ProfileChange(found.person(member), first=True) for member in differing], drift)
     return drift
 
 
+async def _repair(courier: Courier, changes: Sequence[ProfileChange], drift: Drift) -> None:
+    before = len(drift.rejected)
+    await courier.deliver(changes, lambda item, _: drift.rejected.append(item.person.loyalty_id))
+    drift.repaired += len(changes) - (len(drift.rejected) - before)
+
+
 def _differs(sink: Sink, found: Everybody, member: str, held: Mapping[str, Any] | None, drift: Drift) -> bool:
-    drift.compared += 1
     if held is None:
         drift.unknown.append(member)
         return True

@@ -22,6 +22,7 @@ class Crm:
     """One sink for all CRM systems; the adapter speaks their language."""
 
     name = "crm"
+    mute = ""
 
     def __init__(self, adapter: Adapter, mapping: CrmMapping) -> None:
         self._adapter = adapter

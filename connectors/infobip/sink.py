@@ -40,6 +40,8 @@ class Infobip:
         self._map = map_
         self._now = now
         self.base_url = config.base_url
+        by_id = config.identify_by == "EXTERNAL_ID"
+        self.mute = "" if by_id else f"persons known by {config.identify_by} cannot be looked up by their loyalty id"
         self.rates = dict.fromkeys(_OPERATIONS, config.rps) | {"event": config.rps * 50, "flow": config.rps * 2}
         self.events = frozenset(name for name, target in map_.events.items() if target is not None)
         self._headers = {"authorization": f"App {config.api_key.get_secret_value()}"}
@@ -265,9 +267,9 @@ class Infobip:
     # ------------------------------------------------------------ looking back
 
     def read(self, loyalty_ids: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
-        """By externalId; with another `identify_by` the loyalty id names nobody there, and nothing is answered."""
+        """By externalId."""
         found: dict[str, Mapping[str, Any] | None] = {}
-        for loyalty_id in loyalty_ids if self._config.identify_by == "EXTERNAL_ID" else ():
+        for loyalty_id in loyalty_ids if not self.mute else ():
             path = f"/people/2/persons?type=EXTERNAL_ID&identifier={segment(loyalty_id)}"
             reply = yield Call("persons.read", "GET", path)
             body = reply.json() if isinstance(reply, Answer) and reply.status == 200 else None

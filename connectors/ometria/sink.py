@@ -27,6 +27,7 @@ class Ometria:
     """The sink. Raises MappingError when the mapping asks for what Ometria cannot hold."""
 
     name = "ometria"
+    mute = ""
 
     def __init__(self, config: Config, mapping: OmetriaMapping | None = None, now: Callable[[], float] = time.time) -> None:
         map_ = mapping or load_mapping(config.mapping or MAPPINGS / "ometria.yaml", OmetriaMapping)
