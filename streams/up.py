@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from streams import monitoring, system
+from streams import monitoring, system, vendors
 from streams.program_files import SHIPPED, load_program
 from streams.settings import Settings
 
@@ -25,6 +25,7 @@ async def up(console: Console, settings: Settings, *, port: int, workers: int, s
                 processes.append(system.start_worker(running, f"worker-{number}"))  # noqa: PERF401  # each is stopped, come what may
             if sinks:
                 processes.extend(system.start_sinks(running))
+                await vendors.leased(running)  # before, what happens would be history to them
             _announce(console, running, processes, _watched(stack, running, processes))
             await _watch(console, processes)
     except asyncio.CancelledError:

@@ -29,10 +29,15 @@ async def beside(settings: Settings) -> AsyncIterator[list[system.Worker]]:
     """The three sinks and their sandboxes, for as long as the block runs; ready to be told."""
     processes = system.start_sinks(settings)
     try:
-        await _until(lambda: _unleased(settings), "have no lease yet")
+        await leased(settings)
         yield processes
     finally:
         await system.stop_workers(processes)
+
+
+async def leased(settings: Settings) -> None:
+    """Wait until each sink may tell of what happens from now on. Raises VendorsSlowError."""
+    await _until(lambda: _unleased(settings), "have no lease yet")
 
 
 async def drained(settings: Settings) -> None:
