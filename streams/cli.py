@@ -12,6 +12,7 @@ from rich.console import Console
 
 from schemas.codes import Code
 from schemas.topics import TOPICS
+from streams import watch_commands
 from streams.bench import commands as bench_commands
 from streams.chaos import commands as chaos_commands
 from streams.doctor.commands import doctor
@@ -34,6 +35,8 @@ letters_app = typer.Typer(no_args_is_help=True, help="Records that could not be 
 app.add_typer(topics_app, name="topics")
 app.add_typer(program_app, name="program")
 app.add_typer(letters_app, name="dead-letters")
+app.add_typer(watch_commands.report_app, name="report")
+app.command("top")(watch_commands.top)
 app.command("bench")(bench_commands.bench)
 app.command("bench-scaling")(bench_commands.bench_scaling)
 app.command("chaos")(chaos_commands.chaos)

@@ -86,6 +86,12 @@ class Log:
         ends = await self._consumer.end_offsets(parts)
         return {part: Span(starts[part], ends[part]) for part in parts}
 
+    async def spans_since(self, at_ms: int, *topics: str) -> dict[TopicPartition, Span]:
+        """As `spans`, from the first record on whose Kafka time (ms since 1970 UTC) is not before `at_ms`."""
+        spans = await self.spans(*topics)
+        found = await self._consumer.offsets_for_times(dict.fromkeys(spans, at_ms))
+        return {part: Span(at.offset if (at := found[part]) else span.end, span.end) for part, span in spans.items()}
+
     async def _partitions(self, topic: str) -> list[TopicPartition]:
         # Checked against all topics: asking for one by name may create it.
         if topic not in await self._consumer.topics():

@@ -18,8 +18,6 @@ from streams.settings import Settings
 
 RULES = Path(__file__).parents[1] / "deploy" / "prometheus"
 STOP_SECONDS = 10
-TARGETS = "targets.json"
-"""In the data folder: where each process serves its metrics. Prometheus and `loy top` read it."""
 
 
 @dataclass
@@ -46,12 +44,12 @@ def start(settings: Settings, ports: Mapping[str, int], *, interval: str = "5s")
     """Watch the processes with these names and metrics ports. Starts what is installed; answers what was started."""
     folder = settings.data / "prometheus"
     folder.mkdir(parents=True, exist_ok=True)
-    write_targets(settings.data / TARGETS, ports)
+    write_targets(settings.targets, ports)
     started = []
     if alertmanager := shutil.which("prometheus-alertmanager") or shutil.which("alertmanager"):
         started.append(_alertmanager(alertmanager, folder, settings.alertmanager_port or free_port()))
     if prometheus := shutil.which("prometheus"):
-        (folder / "prometheus.yml").write_text(_configuration(settings.data / TARGETS, started, interval))
+        (folder / "prometheus.yml").write_text(_configuration(settings.targets, started, interval))
         started.append(_prometheus(prometheus, folder, settings.prometheus_port or free_port()))
     return started
 

@@ -232,6 +232,9 @@ class Latencies:
     def add(self, ms: int) -> None:
         self._all.append(ms)
 
+    def extend(self, others: "Latencies") -> None:
+        self._all.extend(others._all)  # noqa: SLF001  # its own kind
+
     def percentiles(self, *shares: float) -> list[int]:
         """The smallest latency that at least this share (0 to 1) did not exceed, for each share; empty without any."""
         ordered = sorted(self._all)

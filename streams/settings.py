@@ -93,6 +93,11 @@ class Settings(_Environment):
     """Where `loy up` has them answer; 0 takes a free port."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @property
+    def targets(self) -> Path:
+        """Where `loy up` notes who serves /metrics on which port, as Prometheus reads it."""
+        return self.data / "targets.json"
+
 
 class Access(_Environment):
     """How Kafka lets a process in: one way for all clients of it, tools included. By default none is asked for."""

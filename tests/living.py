@@ -62,10 +62,14 @@ def alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def living(folder: Path, *options: str) -> Iterator[Living]:
+def living(folder: Path, *options: str, monitoring: bool = False) -> Iterator[Living]:
     """The system, once it says that it is up. At the end of the block it is stopped, and must leave nothing running."""
     port, out = free_port(), folder / "up.out"
-    environment = clean_environment() | {"LOY_DATA": str(folder / "data"), "LOY_PARTITIONS": "4", "LOY_MONITORING": "no"}
+    environment = clean_environment() | {
+        "LOY_DATA": str(folder / "data"),
+        "LOY_PARTITIONS": "4",
+        "LOY_MONITORING": str(monitoring),
+    }
     with out.open("wb") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "streams", "up", "--port", str(port), "--no-sinks", *options],

@@ -8,7 +8,7 @@ from tests.living import living
 @pytest.fixture(scope="session")
 def history(tmp_path_factory):
     """The living system, and what `loy seed` and `loy replay` printed."""
-    with living(tmp_path_factory.mktemp("history"), "--clock", "stream") as system:
+    with living(tmp_path_factory.mktemp("history"), "--clock", "stream", monitoring=True) as system:
         yield system, system.loy("seed"), system.loy("replay", "--to", "1")
 
 
