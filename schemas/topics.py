@@ -77,8 +77,8 @@ REPLIES = Topic(
     Reply,
     "The answer to each check and request.",
     writer="ledger, intake",
-    readers=("tills",),
-    retention_days=1,
+    readers=("tills", "reports"),
+    retention_days=3,  # the service levels of a day are reckoned when it is over, on Monday for a Friday too
 )
 MEMBER_COMMANDS = Topic(
     "crm.members",

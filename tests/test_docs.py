@@ -133,7 +133,7 @@ def test_the_till_page_tells_the_limits_of_the_code():
     assert f"{RECORD_BYTES_MAX:,} bytes" in limits
     assert f"| {FUTURE_SECONDS // 3600} hours |" in limits
     assert f"| {HORIZON_DAYS} days" in limits
-    assert f"| replies are kept | {REPLIES.retention_days} day:" in limits
+    assert f"| replies are kept | {REPLIES.retention_days} days:" in limits
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ from schemas.topics import DAY_MS, INBOUND_BYTES_MAX, RECORD_BYTES_MAX, TOPICS, 
 FOR_EVER = None
 
 # name, key, compacted, days kept: section 3 of the design. `loy.commands` and `loy.events` are keyed by account: the loyalty id, or
-# `receipt:<check id>` for a receipt that nobody has claimed yet.
+# `receipt:<check id>` for a receipt that nobody has claimed yet. Replies are kept for three days, not for one: a day's service levels
+# are made of them when it is over.
 CATALOGUE: list[tuple[str, str, bool, int | None]] = [
     ("pos.checks", "identifier as the till sent it, or empty", False, 7),
     ("pos.redemptions", "identifier", False, 7),
-    ("pos.replies", "outlet", False, 1),
+    ("pos.replies", "outlet", False, 3),
     ("crm.members", "loyalty id", False, 7),
     ("loy.members", "loyalty id", True, FOR_EVER),
     ("loy.identities", "keyed hash of the identifier", True, FOR_EVER),

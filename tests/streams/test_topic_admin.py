@@ -64,9 +64,9 @@ async def test_a_setting_that_differs_is_corrected_and_others_set_there_are_kept
     await apply_topics(kafka.bootstrap, 1, topics=[topic])
     await alter(kafka.bootstrap, topic.name, retention_ms="5000", segment_bytes="2000000", max_message_bytes="2000000")
     report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
-    assert report.changes == (Change(topic.name, "retention.ms", "5000", "86400000"),)
+    assert report.changes == (Change(topic.name, "retention.ms", "5000", "259200000"),)
     found = await settings(kafka.bootstrap, topic.name)
-    assert (found["retention.ms"], found["segment.bytes"]) == ("86400000", "2000000")
+    assert (found["retention.ms"], found["segment.bytes"]) == ("259200000", "2000000")
 
 
 async def test_history_is_kept_when_asked_for(kafka, named):
