@@ -59,7 +59,7 @@ class Seat:
                 self._worker = None
             elif self._wanted and self._worker is None:
                 await asyncio.sleep(RESTART_SECONDS)
-                if self._wanted:
+                if self._wanted and self._worker is None:  # it may have been released meanwhile
                     self.start()
 
     async def kill(self) -> None:

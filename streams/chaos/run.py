@@ -97,10 +97,13 @@ class _Run:
         await self._line.answered(ANSWER_SECONDS)
         self._tell(f"{len(tills.members):,} members shop; {len(faults)} faults are planned (seed {seed}).")
         ends = time.monotonic() + seconds
-        async with asyncio.TaskGroup() as side_by_side:
-            striking = side_by_side.create_task(self._faults.carry_out(faults))
-            shopping = tills.shopping(lambda: not striking.done() or time.monotonic() < ends)
-            side_by_side.create_task(self._line.send_all(shopping, RATE))
+        try:
+            async with asyncio.TaskGroup() as side_by_side:
+                striking = side_by_side.create_task(self._faults.carry_out(faults))
+                shopping = tills.shopping(lambda: not striking.done() or time.monotonic() < ends)
+                side_by_side.create_task(self._line.send_all(shopping, RATE))
+        except ExceptionGroup as failures:
+            raise _first(failures) from failures
         last = time.monotonic()
         answered = await self._line.answered(ANSWER_SECONDS)
         caught_up = time.monotonic() - last
@@ -140,3 +143,10 @@ class _Run:
             if stored == rebuilt or time.monotonic() > end:
                 return stored, rebuilt
             await asyncio.sleep(0.5)
+
+
+def _first(failure: Exception) -> Exception:
+    """The first one of a group, however deep: what is told to people."""
+    while isinstance(failure, ExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
