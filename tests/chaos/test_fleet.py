@@ -31,7 +31,7 @@ async def seat(monkeypatch, tmp_path):
         return Worker(process, log, 0, log.open("ab"))
 
     monkeypatch.setattr(fleet, "start_worker", start)
-    monkeypatch.setattr(fleet, "RESTART_SECONDS", 0.3)
+    monkeypatch.setattr(fleet, "RESTART_SECONDS", 0.5)
     seat = Seat(Settings.load({}, data=tmp_path), 1, Counter())
     seat.started = started
     seat.start()
@@ -55,6 +55,13 @@ async def until(condition):
             await asyncio.sleep(0.02)
 
 
+async def never(condition, seconds):
+    """It does not come true for so long."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(until(condition), seconds)
+        raise AssertionError("it came true")
+
+
 async def test_who_ends_is_started_again_and_its_exit_code_is_counted(seat):
     seat.started[0].kill()
     await until(lambda: len(seat.started) == 2)
@@ -64,8 +71,7 @@ async def test_who_ends_is_started_again_and_its_exit_code_is_counted(seat):
 
 async def test_who_was_killed_on_purpose_stays_away_until_released(seat):
     await seat.kill()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(until(lambda: len(seat.started) > 1), 0.7)
+    await never(lambda: len(seat.started) > 1, 0.7)
     assert living(seat) == []
     seat.release()
     assert len(living(seat)) == 1
@@ -75,10 +81,10 @@ async def test_who_was_killed_on_purpose_stays_away_until_released(seat):
 async def test_a_fault_while_the_supervisor_waits_leaves_one_process_not_two(seat):
     seat.started[0].kill()
     await until(lambda: seat._exits)
+    await never(lambda: len(seat.started) > 1, 0.2)  # it is waiting now
     await seat.kill()
     seat.release()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(until(lambda: len(seat.started) > 2), 0.7)
+    await never(lambda: len(seat.started) > 2, 0.7)
     assert len(living(seat)) == 1
 
 
