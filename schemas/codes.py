@@ -77,6 +77,10 @@ class Code(StrEnum):
     # Sinks.
     VENDOR_REJECTED = "VENDOR_REJECTED", "the vendor will not take it; the reason holds the vendor's words"
 
+    # Wallets.
+    CONVERSION_UNKNOWN = "CONVERSION_UNKNOWN", "the program does not convert points of that wallet into those"
+    CONVERSION_UNEVEN = "CONVERSION_UNEVEN", "only whole multiples of what the program converts at a time"
+
     # Service desk.
     REASON_MISSING = "REASON_MISSING", "an adjustment needs a reason"
     APPROVAL_NEEDED = "APPROVAL_NEEDED", "over the limit: a second person must approve"

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Id, Instant, LoyaltyId, Model, MonthDay, SignedPoints, Text
+from schemas.base import Id, Instant, LoyaltyId, Model, MonthDay, Name, PositivePoints, SignedPoints, Text
 from schemas.checks import Return, Sale, Void
 from schemas.codes import Code
 from schemas.members import Approve, Claim, Review, SetTier
@@ -101,6 +101,18 @@ class AdjustPoints(_Command):
     actor: Id
 
 
+class Convert(_Command):
+    """Points of one wallet become points of another, at the program's rate (B05)."""
+
+    type: Literal["convert_points"]
+    at: Instant
+    wallet: Name
+    """Which are given up."""
+    into: Name
+    """The wallet that gets them."""
+    points: PositivePoints
+
+
 class Decide(_Command):
     """A service desk decision on the account: approve, review, set_tier."""
 
@@ -151,6 +163,7 @@ AnyCommand = (
     | Update
     | Leave
     | AdjustPoints
+    | Convert
     | Decide
     | AskReceipt
     | TakeReceipt

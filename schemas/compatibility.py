@@ -58,8 +58,17 @@ def _refused(given: Schema, by: Schema, path: str, side: _Side) -> Iterator[str]
         yield from _fields_refused(given, by, path, side)
         if "items" in by:
             yield from _refused(given.get("items", {}), by["items"], f"{path}[]", side)
-    if side == "in" and given.get("default") != by.get("default") and "default" in given and "default" in by:
+    if side == "in" and "default" in given and "default" in by and not _grown(given["default"], by["default"], by):
         yield _say(path, "default", given, by, side)
+
+
+def _grown(old: Any, new: Any, schema: Schema) -> bool:
+    """Whether a default means what it meant: the same, but for fields that came since and are there as their own default."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return bool(old == new)
+    fields: dict[str, Schema] = schema.get("properties", {})
+    kept = all(name in new and _grown(value, new[name], fields.get(name, {})) for name, value in old.items())
+    return kept and all(new[name] == fields.get(name, {}).get("default", ...) for name in new.keys() - old.keys())
 
 
 def _say(path: str, key: str, given: Schema, by: Schema, side: _Side) -> str:

@@ -16,6 +16,8 @@ Expression = Annotated[str, Field(min_length=1, max_length=500)]
 
 BASE = "base"
 """How events name the base rate where they name a rule."""
+MAIN = "main"
+"""The wallet that everybody has: points that can be redeemed. The base rate goes there."""
 
 
 class Rate(Model):
@@ -24,6 +26,8 @@ class Rate(Model):
     points: PositivePoints = 1
     per_minor: Annotated[int, Field(ge=1, le=10**9)] = 100
     """Minor units that earn `points`."""
+    qualifies: bool = True
+    """Whether these points count where a tier asks for points."""
 
 
 class Exclusions(Model):
@@ -82,6 +86,10 @@ class _Rule(Model):
     priority: int = 0
     """Higher goes first."""
     cap: RuleCap | None = None
+    wallet: Name = MAIN
+    """Where its points go (B05). What goes to another wallet is rounded by itself, and no cap over everything limits it."""
+    qualifies: bool | None = None
+    """Whether its points count where a tier asks for points. By default those of the main wallet do, others do not."""
 
 
 class Multiplier(_Rule):

@@ -9,109 +9,20 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import Field
 
-from schemas.base import Day, Instant, LoyaltyId, Minor, Model, Name, Points, SignedPoints, Text
+from schemas.base import Instant, Minor, Model, Name, Points, SignedPoints, Text
 from schemas.codes import Code
-from schemas.commands import AccountKey, ProgramKey
-
-Book = Literal[
-    "issued",
-    "available",
-    "pending",
-    "held",
-    "reserved",
-    "used",
-    "expired",
-    "reversed",
-    "adjusted",
-    "debt",
-]
-
-
-class Posting(Model):
-    """Points moved from one book to another: the only way a balance changes (B01). Lots count from 1; 0 means no lot."""
-
-    source: Book
-    """The book the points leave."""
-    target: Book
-    """The book the points enter."""
-    points: Annotated[int, Field(ge=1)]
-    """How many."""
-    lot: Annotated[int, Field(ge=0)]
-    """Which lot of the account."""
-
-
-class Balance(Model):
-    """Where the points stand. Always: earned - reversed + adjusted - used - expired == available + pending + held - debt."""
-
-    earned: Points
-    reversed: Points
-    adjusted: SignedPoints
-    used: Points
-    expired: Points
-    available: Points
-    pending: Points
-    held: Points
-    """Reserved for a redemption, or held for review."""
-    debt: Points
-
-
-class Profile(Model):
-    """The 23 loyalty fields of seeds 001 and 002 that are not personal; the other six are in `loy.members`."""
-
-    loyalty_id: LoyaltyId
-    active_status: bool
-    """Whether there was activity within the program's active days."""
-    loyalty_anniversary_date: Day | None
-    opt_in_status: bool
-    """Whether the member is in the program."""
-    opt_in_date: Day | None
-    available_points: Points
-    earned_points: Points
-    used_points: Points
-    hold_points: Points
-    """Pending and held together: what is the member's but cannot be used now."""
-    next_expiring_points: Points
-    points_expiration_date: Day | None
-    expired_points: Points
-    current_tier: str
-    """The tier held now."""
-    next_tier: str | None
-    """The next higher tier; none at the top."""
-    points_req_for_next_tier: Points | None
-    """What is missing of the next tier's nearest requirement, in that requirement's metric."""
-    tier_achieve_date: Day | None
-    available_rewards: tuple[str, ...]
-    """Rewards that the available points can pay, cheapest first."""
-    points_req_for_next_reward: Points | None
-    highest_available_reward: str | None
-    """The dearest of them."""
-    first_loyalty_activity_date: Day | None
-    last_loyalty_activity_date: Day | None
-    first_purchase_date: Day | None
-    last_purchase_date: Day | None
-
+from schemas.commands import AccountKey
+from schemas.standing import Data, Profile
 
 PERSONAL_FIELDS = ("first_name", "last_name", "email_address", "birthday", "phone_no", "zip_code")
 PROFILE_FIELDS = (*PERSONAL_FIELDS, *Profile.model_fields)
 
 
-class _Data(Model):
-    cause: Annotated[str, Field(min_length=1, max_length=160)]
-    """Id of the command in `loy.commands`."""
-    program: ProgramKey
-    occurred_at: Instant
-    """When it happened in the world: purchase time, due time."""
-    postings: tuple[Posting, ...]
-    balance: Balance
-    profile: Profile | None
-    """The member's loyalty fields after the command. None on the account of an unclaimed receipt."""
-
-
-class OptedIn(_Data):
+class OptedIn(Data):
     """The state after joining."""
 
 
-class OptedOut(_Data):
+class OptedOut(Data):
     """The state after leaving."""
 
     erased: bool
@@ -139,7 +50,7 @@ class Cut(Model):
     points: Points
 
 
-class PointAccrual(_Data):
+class PointAccrual(Data):
     """What a check earned, point by point."""
 
     check_id: str
@@ -152,7 +63,7 @@ class PointAccrual(_Data):
     """The points are held for review."""
 
 
-class PointPending(_Data):
+class PointPending(Data):
     """What a check earned and when it can be used."""
 
     check_id: str
@@ -161,13 +72,13 @@ class PointPending(_Data):
     available_at: Instant
 
 
-class PointReleased(_Data):
+class PointReleased(Data):
     """What can be used from now on."""
 
     points: Points
 
 
-class PointReserved(_Data):
+class PointReserved(Data):
     """What is set aside and until when."""
 
     reservation: str
@@ -177,7 +88,7 @@ class PointReserved(_Data):
     reward: Name | None
 
 
-class PointFreed(_Data):
+class PointFreed(Data):
     """What came back."""
 
     reservation: str
@@ -187,7 +98,7 @@ class PointFreed(_Data):
     """Cancelled, run out, or confirmed for less."""
 
 
-class PointRedemption(_Data):
+class PointRedemption(Data):
     """What was used and what it was worth."""
 
     reservation: str
@@ -199,7 +110,7 @@ class PointRedemption(_Data):
     """The receipt they paid for."""
 
 
-class PointReversed(_Data):
+class PointReversed(Data):
     """What a return or void took back."""
 
     check_id: str
@@ -214,7 +125,7 @@ class PointReversed(_Data):
     """How much of it had expired before, so that nothing is left to take back."""
 
 
-class PointRestored(_Data):
+class PointRestored(Data):
     """What a return or void gave back."""
 
     check_id: str
@@ -224,20 +135,20 @@ class PointRestored(_Data):
     points: Points
 
 
-class PointExpired(_Data):
+class PointExpired(Data):
     """What ended."""
 
     points: Points
 
 
-class PointExpiringSoon(_Data):
+class PointExpiringSoon(Data):
     """What will end and when."""
 
     points: Points
     expires_at: Instant
 
 
-class PointAdjusted(_Data):
+class PointAdjusted(Data):
     """What was corrected, by whom and why."""
 
     points: SignedPoints
@@ -248,7 +159,48 @@ class PointAdjusted(_Data):
     """Who agreed, when it was over the limit."""
 
 
-class TierChange(_Data):
+class PointConverted(Data):
+    """One of two entries under one cause: out of the first wallet, then into the second."""
+
+    wallet: Name
+    """Whose points this entry moves; `main` is the one that can be redeemed."""
+    points: SignedPoints
+    """Below zero in the entry that gives up."""
+    other: Name
+    """The wallet of the other entry."""
+
+
+class WalletChange(Data):
+    """What happened to points of a wallet beside the main one. Its postings are of that wallet's books and lots."""
+
+    wallet: Name
+    """Whose points these are."""
+    change: Literal[
+        "accrued",
+        "cleared",
+        "expired",
+        "expiring_soon",
+        "freed",
+        "redeemed",
+        "reserved",
+        "restored",
+        "reversed",
+    ]
+    """What the event of the main wallet with that name means."""
+    points: Points
+    check_id: str | None = None
+    """The check that earned, came back or was reviewed."""
+    of: str | None = None
+    """The sale that a return or void took back."""
+    reservation: str | None = None
+    """The reservation they are set aside for."""
+    reward: Name | None = None
+    expires_at: Instant | None = None
+    awards: tuple[Award, ...] = ()
+    """Whence each point came."""
+
+
+class TierChange(Data):
     """From which tier to which, and why."""
 
     previous: str
@@ -261,7 +213,7 @@ class TierChange(_Data):
     """The line of the check that tipped it."""
 
 
-class TierAnniversary(_Data):
+class TierAnniversary(Data):
     """How long in which tier."""
 
     tier: str
@@ -270,7 +222,7 @@ class TierAnniversary(_Data):
     """How many in that tier."""
 
 
-class CloseToTierUpgrade(_Data):
+class CloseToTierUpgrade(Data):
     """What is missing to the next tier."""
 
     tier: str
@@ -283,7 +235,7 @@ class CloseToTierUpgrade(_Data):
     """Points, spend in minor units, or visits in days."""
 
 
-class TierDowngradeWarning(_Data):
+class TierDowngradeWarning(Data):
     """Which tier would follow and when, and what is needed to stay."""
 
     tier: str
@@ -297,14 +249,14 @@ class TierDowngradeWarning(_Data):
     """Points, spend in minor units, or visits in days."""
 
 
-class Anniversary(_Data):
+class Anniversary(Data):
     """How long in the program."""
 
     years: Annotated[int, Field(ge=1)]
     """How many in the program."""
 
 
-class Birthday(_Data):
+class Birthday(Data):
     """Nothing but the state: the date itself is personal."""
 
 
@@ -321,7 +273,7 @@ class Hit(Model):
     """What the program allows."""
 
 
-class FraudSuspected(_Data):
+class FraudSuspected(Data):
     """Which signals hit and what is held."""
 
     check_id: str
@@ -333,7 +285,7 @@ class FraudSuspected(_Data):
     """Held for review under the check's id."""
 
 
-class FraudCleared(_Data):
+class FraudCleared(Data):
     """How the review ended."""
 
     check_id: str
@@ -346,7 +298,7 @@ class FraudCleared(_Data):
     reason: Text
 
 
-class CheckParked(_Data):
+class CheckParked(Data):
     """What is kept and why."""
 
     check_id: str
@@ -354,7 +306,7 @@ class CheckParked(_Data):
     code: Code
 
 
-class OfferResult(_Data):
+class OfferResult(Data):
     """What the member decided."""
 
     offer: str
@@ -364,7 +316,7 @@ class OfferResult(_Data):
 
 
 # The catalogue: event type -> what `data` holds and what the event means.
-EVENTS: dict[str, tuple[type[_Data], str]] = {
+EVENTS: dict[str, tuple[type[Data], str]] = {
     "LOY_OPT_IN": (OptedIn, "The member joined the program."),
     "LOY_OPT_OUT": (OptedOut, "The member left the program."),
     "LOY_POINT_ACCRUAL": (PointAccrual, "Points were earned by a check."),
@@ -383,6 +335,8 @@ EVENTS: dict[str, tuple[type[_Data], str]] = {
     "LOY_POINT_EXPIRED": (PointExpired, "Points ended unused."),
     "LOY_POINT_EXPIRING_SOON": (PointExpiringSoon, "Points will end soon unless used."),
     "LOY_POINT_ADJUSTED": (PointAdjusted, "Points were corrected by hand."),
+    "LOY_POINT_CONVERTED": (PointConverted, "Points of one wallet became points of another."),
+    "LOY_WALLET_CHANGE": (WalletChange, "Points of a wallet beside the main one came, went or changed."),
     "LOY_ANNIVERSARY": (Anniversary, "The member has completed a year in the program."),
     "LOY_BIRTHDAY": (Birthday, "It is the member's birthday."),
     "LOY_OFFER_RESULT": (OfferResult, "The member accepted or rejected an offer, once and for all."),
@@ -420,7 +374,7 @@ class Event(Model):
     """As `EVENTS[type]` says; `parse_event` checks it."""
 
 
-def parse_event(raw: bytes) -> tuple[Event, _Data]:
+def parse_event(raw: bytes) -> tuple[Event, Data]:
     """The envelope and its typed data. Raises `pydantic.ValidationError`, or KeyError for a type not in the catalogue."""
     event = Event.model_validate_json(raw)
     model, _ = EVENTS[event.type]

@@ -7,7 +7,20 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import PRINTABLE, Day, Id, Identifier, Instant, LoyaltyId, Minor, Model, Name, SignedPoints, Text
+from schemas.base import (
+    PRINTABLE,
+    Day,
+    Id,
+    Identifier,
+    Instant,
+    LoyaltyId,
+    Minor,
+    Model,
+    Name,
+    PositivePoints,
+    SignedPoints,
+    Text,
+)
 
 
 class Contact(Model):
@@ -99,6 +112,18 @@ class Adjust(_Command):
     actor: Id
 
 
+class ConvertPoints(_Command):
+    """The member turns points of one wallet into points of another, at the program's rate (B05)."""
+
+    type: Literal["convert_points"]
+    wallet: Name
+    """Which are given up; `main` is the wallet that can be redeemed."""
+    into: Name
+    """The wallet that gets them."""
+    points: PositivePoints
+    """To be given up: a whole multiple of what the program converts at a time."""
+
+
 class Approve(_Command):
     """The second pair of eyes on an adjustment."""
 
@@ -160,6 +185,7 @@ AnyMemberCommand = (
     | ReplaceCard
     | Erase
     | Adjust
+    | ConvertPoints
     | Approve
     | Review
     | SetTier

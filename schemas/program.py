@@ -22,10 +22,10 @@ from schemas.base import (
     PositivePoints,
     Text,
 )
-from schemas.earning import BASE, Earning
+from schemas.earning import BASE, MAIN, Earning
+from schemas.points import Conversion, Days, PointsPolicy, Wallet
 
 Percent = Annotated[int, Field(ge=0, le=10_000)]
-Days = Annotated[int, Field(ge=1, le=36_500)]
 Count = Annotated[int, Field(ge=1, le=100_000)]
 
 
@@ -40,69 +40,6 @@ def _known_zone(name: str) -> str:
 TimeZone = Annotated[str, Field(max_length=60), AfterValidator(_known_zone)]
 
 
-# ---------------------------------------------------------------- points
-
-
-class NeverExpire(Model):
-    """Points do not end."""
-
-    kind: Literal["never"]
-
-
-class ExpireAfterDays(Model):
-    """At the local end of the day so many days after the purchase."""
-
-    kind: Literal["after_days"]
-    days: Days
-    """Days after the purchase."""
-
-
-class ExpireEndOfMonth(Model):
-    """At the end of the month, so many months after the month of the purchase."""
-
-    kind: Literal["end_of_month"]
-    months: Annotated[int, Field(ge=0, le=1200)]
-    """Months after the month of the purchase."""
-
-
-class ExpireEndOfYear(Model):
-    """At the end of the year, so many years after the year of the purchase."""
-
-    kind: Literal["end_of_year"]
-    years: Annotated[int, Field(ge=0, le=100)]
-    """Years after the year of the purchase."""
-
-
-class ExpireInactive(Model):
-    """All points end so many days after the last purchase: each purchase resets the clock."""
-
-    kind: Literal["inactivity"]
-    days: Days
-    """Days without a purchase."""
-
-
-Expiry = Annotated[
-    NeverExpire | ExpireAfterDays | ExpireEndOfMonth | ExpireEndOfYear | ExpireInactive, Field(discriminator="kind")
-]
-AnyExpiry = NeverExpire | ExpireAfterDays | ExpireEndOfMonth | ExpireEndOfYear | ExpireInactive
-
-
-class PointsPolicy(Model):
-    """What becomes of points after they were earned."""
-
-    expiry: Expiry = NeverExpire(kind="never")
-    """When points end."""
-    notice_days: Annotated[int, Field(ge=0, le=365)] = 0
-    """LOY_POINT_EXPIRING_SOON so many days ahead; 0: none."""
-    pending_days: Annotated[int, Field(ge=0, le=365)] = 0
-    """Points can be used so many days after the purchase; a return takes pending points first (B04)."""
-    pending_counts_for_tier: bool = True
-    """Whether pending points qualify at once."""
-    debt: Literal["allow", "floor", "hold_refund"] = "allow"
-    """What when a return takes back more than is left (A06): owe it, forgive it, or owe it and tell the till to hold
-    the refund's points-worth back."""
-
-
 # ---------------------------------------------------------------- redemption
 
 
@@ -114,6 +51,8 @@ class Reward(Model):
     """As the till prints it."""
     points: PositivePoints
     value_minor: Minor
+    wallet: Name = MAIN
+    """Whose points pay for it."""
 
 
 class Redemption(Model):
@@ -326,6 +265,10 @@ class Program(Model):
     currency: Currency
     earning: Earning = Earning()
     points: PointsPolicy = PointsPolicy()
+    wallets: Annotated[tuple[Wallet, ...], Field(max_length=20)] = ()
+    """Beside the main one."""
+    conversions: Annotated[tuple[Conversion, ...], Field(max_length=100)] = ()
+    """Which wallet's points can become which others'."""
     redemption: Redemption = Redemption()
     tiers: Tiers = Tiers(levels=(Tier(name="Member"),))
     fraud: Fraud = Fraud()
@@ -356,6 +299,7 @@ class Program(Model):
         for n, rule in enumerate(self.earning.rules):
             _known(f"earning.rules.{n}.group", [rule.group] if rule.group else [], groups)
             _known(f"earning.rules.{n}.where.tiers", rule.where.tiers, tiers)
+        self._require_wallets()
         lowest, *higher = self.tiers.levels
         if lowest.any_of or lowest.all_of:
             raise ValueError("tiers.levels.0: the lowest tier is everybody's and may ask for nothing")
@@ -363,6 +307,22 @@ class Program(Model):
             if not (tier.any_of or tier.all_of):
                 raise ValueError(f"tiers.levels.{n}: a tier above the lowest needs any_of or all_of")
         return self
+
+    def _require_wallets(self) -> None:
+        """What names a wallet names one, and what competes is counted in the same points."""
+        _unique("wallets", [MAIN, *(wallet.id for wallet in self.wallets)])
+        _unique("conversions", [f"{one.wallet} into {one.into}" for one in self.conversions])
+        wallets = {MAIN, *(wallet.id for wallet in self.wallets)}
+        for n, one in enumerate(self.conversions):
+            _known(f"conversions.{n}.wallet", [one.wallet], wallets)
+            _known(f"conversions.{n}.into", [one.into], wallets - {one.wallet})
+        for n, reward in enumerate(self.redemption.rewards):
+            _known(f"redemption.rewards.{n}.wallet", [reward.wallet], wallets)
+        of_group: dict[str, str] = {}
+        for n, rule in enumerate(self.earning.rules):
+            _known(f"earning.rules.{n}.wallet", [rule.wallet], wallets)
+            if rule.group and of_group.setdefault(rule.group, rule.wallet) != rule.wallet:
+                raise ValueError(f"earning.rules.{n}.wallet: rules of group {rule.group!r} compete for one wallet")
 
 
 def _unique(path: str, names: list[str]) -> None:

@@ -56,6 +56,8 @@ class Reply(Model):
     hold_refund_minor: Minor
     """How much of a refund to keep back, because its points were spent already (A06)."""
     balance: ReplyBalance | None
+    wallets: dict[Name, ReplyBalance] = Field(default_factory=dict)
+    """Where the points of other wallets stand. Left out for who has none."""
     tier: str | None
     """The tier held now."""
     next_tier: str | None

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
+from schemas.earning import MAIN
 from schemas.events import parse_event
 from schemas.topics import EVENTS
 from streams.log import open_log
@@ -45,18 +46,18 @@ class Story(msgspec.Struct, frozen=True):
     def _account(self) -> RenderableType:
         table = Table(*_columns(), "balance", title=f"{self.member} (times in UTC)")
         for step in self.steps:
-            table.add_row(*_row(step), _balance(step.data["balance"]))
+            table.add_row(*_row(step), _balance(step.data))
         return Group(table, _standing(self.steps[-1]))
 
     def _check(self, check_id: str) -> RenderableType:
         own = [step for step in self.steps if check_id in (step.data.get("check_id"), step.data.get("of"))]
         if not own:
             return Text(f"No event of {self.member} names {check_id}: it moved no point. Its reply tells why.")
-        earned = [step for step in own if step.type == "LOY_POINT_ACCRUAL"]
-        lots = {move["lot"] for step in earned for move in step.data["postings"]}
+        earned = [step for step in own if step.type == "LOY_POINT_ACCRUAL" or step.data.get("change") == "accrued"]
+        lots = {(_wallet(step), move["lot"]) for step in earned for move in step.data["postings"]}
         fate = Table(*_columns(), title=f"What became of it (lot {_join(lots)}; times in UTC)")
         for step in self.steps:
-            if step in own or any(move["lot"] in lots for move in step.data["postings"]):
+            if step in own or any((_wallet(step), move["lot"]) in lots for move in step.data["postings"]):
                 fate.add_row(*_row(step, None if step in own else lots))
         return Group(*map(_awards, earned), fate)
 
@@ -85,7 +86,16 @@ async def explain(bootstrap: str, member: str) -> Story:
     return Story(member, tuple(found[number] for number in sorted(found)))
 
 
-def _row(step: Step, lots: set[int] | None = None) -> tuple[str, str, Text]:
+Lots = set[tuple[str, int]]
+"""By wallet."""
+
+
+def _wallet(step: Step) -> str:
+    """Whose points it moves."""
+    return str(step.data.get("wallet", MAIN))
+
+
+def _row(step: Step, lots: Lots | None = None) -> tuple[str, str, Text]:
     """Its number, when it happened in the world, and what it is: its own fields and its postings, of those lots at most."""
     event = Text(step.type)
     for line in (_what(step), *_moves(step, lots)):
@@ -95,20 +105,25 @@ def _row(step: Step, lots: set[int] | None = None) -> tuple[str, str, Text]:
 
 def _what(step: Step) -> str:
     """The event's own fields in a few words."""
-    shared = {"cause", "program", "occurred_at", "postings", "balance", "profile", "awards", "cuts", "hits"}
+    shared = {"cause", "program", "occurred_at", "postings", "balance", "wallets", "profile", "awards", "cuts", "hits"}
     fields = {name: value for name, value in step.data.items() if name not in shared and value}
     return ", ".join(f"{name} {value}" for name, value in fields.items())
 
 
-def _moves(step: Step, lots: set[int] | None) -> list[str]:
-    moves = [move for move in step.data["postings"] if lots is None or move["lot"] in lots]
+def _moves(step: Step, lots: Lots | None) -> list[str]:
+    moves = [move for move in step.data["postings"] if lots is None or (_wallet(step), move["lot"]) in lots]
     return [f"{m['points']} {m['source']} > {m['target']}" + (f" (lot {m['lot']})" if m["lot"] else "") for m in moves]
 
 
-def _balance(balance: dict[str, int]) -> str:
-    """What can be used, and what cannot."""
+def _balance(data: dict[str, Any]) -> str:
+    """What can be used, and what cannot; then what other wallets hold."""
+    elsewhere = (f"{wallet}: {_stands(balance, ', ')}" for wallet, balance in data.get("wallets", {}).items())
+    return "\n".join((_stands(data["balance"], "\n"), *elsewhere))
+
+
+def _stands(balance: dict[str, int], between: str) -> str:
     others = (f"{balance[book]} {book}" for book in ("pending", "held", "debt") if balance[book])
-    return "\n".join((str(balance["available"]), *others))
+    return between.join((str(balance["available"]), *others))
 
 
 def _awards(step: Step) -> Table:
@@ -118,20 +133,26 @@ def _awards(step: Step) -> Table:
         "rule",
         "points",
         "rounded off (millionths)",
-        title=f"{data['check_id']}: {data['points']} points by {data['program']}",
+        title=f"{data['check_id']}: {data['points']} {data.get('wallet', 'points')} by {data['program']}",
     )
     for award in data["awards"]:
         table.add_row(str(award["line"]), award["rule"], str(award["points"]), str(award["remainder"]))
-    for cut in data["cuts"]:
+    for cut in data.get("cuts", ()):
         table.add_row("", cut["rule"] or "all", f"-{cut['points']}", escape(cut["by"]), style="dim")
     return table
 
 
 def _standing(last: Step) -> Text:
-    balance = last.data["balance"]
+    """All books, wallet by wallet."""
+    elsewhere = (f"{wallet}: {_books(balance)}" for wallet, balance in last.data.get("wallets", {}).items())
+    return Text("\n".join((_books(last.data["balance"]), *elsewhere)))
+
+
+def _books(balance: dict[str, int]) -> str:
     books: Sequence[str] = ("earned", "reversed", "adjusted", "used", "expired", "available", "pending", "held", "debt")
-    return Text(", ".join(f"{book} {balance[book]}" for book in books if balance[book]) or "no points ever moved")
+    return ", ".join(f"{book} {balance[book]}" for book in books if balance[book]) or "no points ever moved"
 
 
-def _join(lots: set[int]) -> str:
-    return ", ".join(map(str, sorted(lots))) or "none"
+def _join(lots: Lots) -> str:
+    """As events name them: with the wallet, where it is not the main one."""
+    return ", ".join(str(lot) if wallet == MAIN else f"{wallet} {lot}" for wallet, lot in sorted(lots)) or "none"

@@ -18,6 +18,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from schemas.earning import MAIN
 from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, MEMBER_COMMANDS, REDEMPTIONS, REPLIES
 from streams.replay import SENT_AT
 from streams.settings import reach
@@ -49,7 +50,7 @@ class Tally:
         self.outcomes: Counter[tuple[str, str, str]] = Counter()
         """How often by topic, outcome (applied, repeated, refused, parked, dead letter) and code."""
         self.points: Counter[tuple[str, str]] = Counter()
-        """Points moved by source and target book, see `schemas.events.Posting`."""
+        """Points moved by source and target book, of the main wallet, see `schemas.standing.Posting`."""
         self.tiers: Counter[tuple[str, str]] = Counter()
         """How often by event type and tier reached."""
         self.events: Counter[str] = Counter()
@@ -113,7 +114,7 @@ class Tally:
         self.events[kind] += 1
         if data["profile"] is not None:
             self.members.add(account)
-        for posting in data["postings"]:
+        for posting in data["postings"] if data.get("wallet", MAIN) == MAIN else ():
             self.points[posting["source"], posting["target"]] += posting["points"]
         if kind in ("LOY_TIER_UPGRADE", "LOY_TIER_DOWNGRADE"):
             self.tiers[kind, data["tier"]] += 1

@@ -151,25 +151,37 @@ def assert_sound(account: Account) -> None:
     assert sum(known.points for known in account.reservations if known.status == "open") == books.reserved
     assert not (account.debt and books.available), "usable points beside a debt"
     assert account.next_due == 0 or account.next_due > account.now
+    for wallet in account.wallets:
+        assert not wallet.wallets
+        assert_sound(wallet)
     assert pack(unpack(pack(account), account.key)) == pack(account)
 
 
 def assert_explained(before: Account, step: Step) -> None:
     """Each event follows the one before without a gap, and their postings alone lead from the old books to the new."""
     after_ = step.decision.account
-    books = {book: getattr(before.books, book) for book in BOOKS}
+    books = _books_by_wallet(before)
     expected = before.sequence
     for event, data in step.events:
         expected += 1
         assert event.sequence == expected
         assert event.subject == before.key
         for posting in data.postings:
-            books[posting.source] -= posting.points
-            books[posting.target] += posting.points
-    assert books == {book: getattr(after_.books, book) for book in BOOKS}
+            books[getattr(data, "wallet", "main"), posting.source] -= posting.points
+            books[getattr(data, "wallet", "main"), posting.target] += posting.points
+    assert +books == +_books_by_wallet(after_)
+    assert -books == -_books_by_wallet(after_)
     assert after_.sequence == expected
     for _, data in step.events:
         assert_conserved(data.balance)
+        assert set(data.wallets) == {wallet.key for wallet in after_.wallets}
+        for balance in data.wallets.values():
+            assert_conserved(balance)
+
+
+def _books_by_wallet(account: Account) -> Counter[tuple[str, str]]:
+    found = {"main": account.books, **{wallet.key: wallet.books for wallet in account.wallets}}
+    return Counter({(wallet, book): getattr(books, book) for wallet, books in found.items() for book in BOOKS})
 
 
 def assert_conserved(balance: Any) -> None:
@@ -353,6 +365,9 @@ class Member(Log):
 
     def answer(self, offer: str, result: str = "accepted", **parts: Any) -> Step:
         return self._member_command("answer_offer", offer=offer, result=result, **parts)
+
+    def convert(self, points: int, wallet: str = "stars", into: str = "main", **parts: Any) -> Step:
+        return self._member_command("convert_points", wallet=wallet, into=into, points=points, **parts)
 
     # -- the desk
 

@@ -136,6 +136,15 @@ class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     cuts: tuple[Cut, ...] = ()
     beside: Beside | None = None
 
+    @property
+    def qualifying(self) -> tuple[Award, ...]:
+        """What counts where a tier asks for points."""
+        if self.beside is None:
+            return self.awards
+        unusual = self.beside.unusual
+        others = (award for credit in self.beside.credits for award in credit.awards if award.rule in unusual)
+        return (*(award for award in self.awards if award.rule not in unusual), *others)
+
 
 class Taken(msgspec.Struct, frozen=True, array_like=True):
     """What came back of a line so far."""

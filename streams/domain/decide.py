@@ -15,6 +15,7 @@ from schemas.commands import (
     ApplySale,
     ApplyVoid,
     AskReceipt,
+    Convert,
     Decide,
     Join,
     Leave,
@@ -24,7 +25,7 @@ from schemas.commands import (
     Update,
 )
 from schemas.redemptions import Confirm
-from streams.domain import desk, receipts
+from streams.domain import desk, receipts, wallets
 from streams.domain.account import APPLIED_MAX, HORIZON, OUTCOME_BYTES_MAX, RECEIPT_PREFIX, Account, Applied
 from streams.domain.calendar import DAY, epoch
 from streams.domain.outcome import Outcome, outcome_of, pack_outcome
@@ -103,6 +104,8 @@ def _apply(turn: Turn, command: AnyCommand) -> bytes:  # noqa: PLR0912  # one br
             desk.decide_at_desk(turn, command)
         case AnswerOffer():
             desk.answer_offer(turn, command)
+        case Convert():
+            wallets.convert(turn, command)
         case Tick():
             pass
         case _:
@@ -152,6 +155,7 @@ def _seal(turn: Turn, command: AnyCommand, follow: bytes, before: Account) -> Ou
         hits=tuple(answer.hits),
         sale=turn.sale,
         follow=follow,
+        wallets=tuple((own.key, balance_of(own)) for own in account.wallets) if account.wallets else (),
     )
     if turn.now // DAY != before.now // DAY:
         prune(turn)

@@ -10,9 +10,10 @@ from schemas.commands import AdjustPoints, AnswerOffer, Decide, Join, Leave, Upd
 from schemas.members import Approve, Review, SetTier
 from streams.domain import redemption, returns, settle, tiers
 from streams.domain.account import OFFERS_MAX, Lot, Suggested
-from streams.domain.calendar import epoch, local_day
-from streams.domain.lots import NEVER, expiry_of, make_usable, repay, take
+from streams.domain.calendar import epoch
+from streams.domain.lots import NEVER, give, make_usable, take
 from streams.domain.turn import Turn
+from streams.domain.wallets import purses
 
 
 def join(turn: Turn, command: Join) -> None:
@@ -52,7 +53,8 @@ def leave(turn: Turn, command: Leave) -> None:
     if account.status == "out" and not command.erased:
         turn.refuse(Code.MEMBER_OPTED_OUT)
         return
-    redemption.free_all(turn, epoch(command.at))
+    for own in (turn, *purses(turn)):
+        redemption.free_all(own, epoch(command.at))
     account.status = "out"
     if command.erased:
         account.birthday = account.staff = ""
@@ -112,18 +114,10 @@ def _approve(turn: Turn, approval: Approve) -> None:
 
 
 def _correct(turn: Turn, points: int, reason: str, *, actor: str, approver: str | None, at: int) -> None:
-    done = _give(turn, points, at) if points > 0 else -_deduct(turn, -points)
+    if points > 0:
+        give(turn, "adjusted", points, at)
+    done = points if points > 0 else -_deduct(turn, -points)
     turn.say("LOY_POINT_ADJUSTED", at, points=done, reason=reason, actor=actor, approver=approver)
-
-
-def _give(turn: Turn, points: int, at: int) -> int:
-    zone = turn.plan.zone
-    number = turn.new_lot_number()
-    expires_at = expiry_of(turn.plan.program.points.expiry, local_day(zone, at), zone)
-    turn.add_lot(Lot(number, points, "available", at, 0, expires_at))
-    turn.post("adjusted", "available", points, number)
-    repay(turn)
-    return points
 
 
 def _deduct(turn: Turn, points: int) -> int:
@@ -137,11 +131,14 @@ def _deduct(turn: Turn, points: int) -> int:
 
 
 def _review(turn: Turn, verdict: Review) -> None:
-    held = [lot for lot in turn.account.lots if lot.book == "held" and lot.hold == verdict.hold]
-    if not held:
+    held = _held(turn, verdict.hold)
+    elsewhere = [(own, lot) for own in purses(turn) for lot in _held(own, verdict.hold)]
+    if not held and not elsewhere:
         turn.refuse(Code.HOLD_UNKNOWN)
         return
     at = epoch(verdict.at)
+    days = [lot.day for lot in (*held, *(lot for _, lot in elsewhere))]
+    _review_aside(turn, verdict, held, elsewhere)
     for lot in held:
         if verdict.verdict == "release":
             _let_go(turn, lot)
@@ -157,7 +154,24 @@ def _review(turn: Turn, verdict: Review) -> None:
         reason=verdict.reason,
     )
     if verdict.verdict == "release" and turn.account.status == "in":
-        tiers.after_purchase(turn, held[0].day, at, None)
+        tiers.after_purchase(turn, days[0], at, None)
+
+
+def _held(turn: Turn, hold: str) -> list[Lot]:
+    return [lot for lot in turn.account.lots if lot.book == "held" and lot.hold == hold]
+
+
+def _review_aside(turn: Turn, verdict: Review, held: list[Lot], elsewhere: list[tuple[Turn, Lot]]) -> None:
+    """The same for what the check earned in other wallets; what is taken does not qualify in any way."""
+    for own, lot in elsewhere:
+        if verdict.verdict == "release":
+            make_usable(own, lot)
+        else:
+            returns.seize(own, lot)
+        own.say("LOY_FRAUD_CLEARED", epoch(verdict.at), check_id=verdict.hold, points=lot.points)
+    if verdict.verdict == "confiscate" and turn.account.aside:
+        gone = {("", lot.number) for lot in held} | {(own.account.key, lot.number) for own, lot in elsewhere}
+        turn.account.aside = tuple(known for known in turn.account.aside if (known.wallet, known.lot) not in gone)
 
 
 def _let_go(turn: Turn, lot: Lot) -> None:

@@ -45,6 +45,8 @@ class Accrual(NamedTuple):
     awards: tuple[Award, ...]
     cuts: tuple[Cut, ...]
     joined: tuple[Joined, ...]
+    elsewhere: tuple[tuple[str, tuple[Award, ...]], ...] = ()
+    """By wallet beside the main one, what it gets."""
 
 
 def sold_lines(sale: Sale, goods: Sequence[Goods], plan: Plan) -> tuple[SoldLine, ...]:
@@ -69,8 +71,11 @@ def award(sale: Sale, goods: Sequence[Goods], lines: Sequence[SoldLine], plan: P
     unit = rate.per_minor * 100  # one point; 100 because multipliers are percentages
     bases, named = [line.base for line in lines], [kind.rules for kind in goods]
     base = Share(BASE, bases, sum(bases) * rate.points * 100)
+    there: frozenset[str] = frozenset().union(*named)
     found, joined = [], []
     for compiled in plan.rules if base.total else ():
+        if compiled.filters_lines and compiled.rule.id not in there:
+            continue  # no line that it asks for: said here, where it costs least
         if compiled.in_force(context.at) and compiled.applies(sale, context.about):
             paid = _paid(compiled, named, bases)
             share = _share(compiled.rule, lines, paid, context, rate.points, unit)
@@ -80,8 +85,12 @@ def award(sale: Sale, goods: Sequence[Goods], lines: Sequence[SoldLine], plan: P
                 joined.append(Joined(compiled.rule.id, sum(paid), share.total > 0))
     capped, cuts = _cap_rules(found, context, unit)
     winners, losers = _compete(capped, plan, unit)
+    away = [share for share in winners if share.rule in plan.elsewhere] if plan.elsewhere else []
+    if away:
+        winners = [share for share in winners if share.rule not in plan.elsewhere]
+    elsewhere = _elsewhere(lines, away, plan, context, unit) if away else ()
     points, awards, cut = _round(lines, [base, *winners], plan, context, unit)
-    return Accrual(points, awards, (*cuts, *losers, *cut), tuple(joined))
+    return Accrual(points, awards, (*cuts, *losers, *cut), tuple(joined), elsewhere)
 
 
 def _paid(compiled: CompiledRule, named: list[frozenset[str]], bases: list[int]) -> list[int]:
@@ -178,6 +187,18 @@ def _round(
         points, cuts = apportion(totals, context.room), (Cut(context.room_by, None, whole - context.room),)
     awards = [_over_lines(share, mine, lines, unit) for share, mine in zip(shares, points, strict=True) if mine]
     return sum(points), tuple(awards), cuts
+
+
+def _elsewhere(
+    lines: Sequence[SoldLine], away: Sequence[Share], plan: Plan, context: Context, unit: int
+) -> tuple[tuple[str, tuple[Award, ...]], ...]:
+    """Each other wallet's points, rounded by themselves: no cap over everything is about them."""
+    shares: dict[str, list[Share]] = {}
+    for share in away:
+        shares.setdefault(plan.elsewhere[share.rule], []).append(share)
+    free = context._replace(room=None)
+    given = ((wallet, _round(lines, mine, plan, free, unit)[1]) for wallet, mine in sorted(shares.items()))
+    return tuple((wallet, awards) for wallet, awards in given if awards)
 
 
 def _over_lines(share: Share, points: int, lines: Sequence[SoldLine], unit: int) -> Award:

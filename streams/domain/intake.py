@@ -22,6 +22,7 @@ from schemas.commands import (
     ApplySale,
     ApplyVoid,
     AskReceipt,
+    Convert,
     Decide,
     Join,
     Leave,
@@ -35,6 +36,7 @@ from schemas.members import (
     BlockIdentifier,
     Claim,
     Contact,
+    ConvertPoints,
     Erase,
     Identity,
     LinkIdentifier,
@@ -157,7 +159,7 @@ class Intake:
 
     # ------------------------------------------------------------ crm.members
 
-    def member(self, command: AnyMemberCommand, arrived: Arrived) -> Taken:  # noqa: PLR0911, PLR0912  # one return a kind
+    def member(self, command: AnyMemberCommand, arrived: Arrived) -> Taken:  # noqa: C901, PLR0911, PLR0912  # one branch a kind
         """A command about a member. Raises BadRecord."""
         if arrived.key != command.loyalty_id:
             raise BadRecord(Code.WRONG_KEY, "the key must be `loyalty_id`")
@@ -185,6 +187,8 @@ class Intake:
             case Adjust(points=points, reason=reason, actor=actor):
                 fields = {"points": points, "reason": reason, "actor": actor}
                 return Taken(commands=(self._command(AdjustPoints, command, known, arrived, **fields),))
+            case ConvertPoints(wallet=wallet, into=into, points=points):
+                return Taken(commands=(self._command(Convert, command, known, arrived, wallet=wallet, into=into, points=points),))
             case Approve() | Review() | SetTier():
                 return Taken(commands=(self._command(Decide, command, known, arrived, decision=command),))
             case OfferResponse(offer=offer, result=result):

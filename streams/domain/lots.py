@@ -7,7 +7,7 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from schemas.program import AnyExpiry, ExpireAfterDays, ExpireEndOfMonth, ExpireEndOfYear, ExpireInactive, NeverExpire
+from schemas.points import AnyExpiry, ExpireAfterDays, ExpireEndOfMonth, ExpireEndOfYear, ExpireInactive, NeverExpire
 from streams.domain.account import WITH_ACTIVITY, Account, Lot, Part
 from streams.domain.calendar import local_day, midnight, month_end, year_end
 from streams.domain.plan import Plan
@@ -51,6 +51,15 @@ def by_expiry(turn: Turn, book: str) -> list[Lot]:
     account, plan = turn.account, turn.plan
     lots = [(ends_at(lot, account, plan), lot.earned_at, lot.number, lot) for lot in account.lots if lot.book == book]
     return [lot for end, _, _, lot in sorted(lots) if end > turn.time]
+
+
+def give(turn: Turn, source: Literal["adjusted", "issued"], points: int, at: int) -> None:
+    """Points without a purchase: a lot of its own, which ends like one bought on that day. A debt is paid first."""
+    zone, number = turn.plan.zone, turn.new_lot_number()
+    expires_at = expiry_of(turn.plan.program.points.expiry, local_day(zone, at), zone)
+    turn.add_lot(Lot(number, points, "available", at, 0, expires_at))
+    turn.post(source, "available", points, number)
+    repay(turn)
 
 
 def take(turn: Turn, points: int) -> tuple[Part, ...]:

@@ -83,6 +83,8 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     sale: SaleRecord | None = None
     follow: bytes = b""
     """What a command to another account is made of (`receipts.second_half`): the claimed sale, or the return of it."""
+    wallets: tuple[tuple[str, Balance], ...] = ()
+    """Where the points of other wallets stand."""
 
 
 _encoder = msgspec.msgpack.Encoder()

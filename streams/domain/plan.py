@@ -1,13 +1,22 @@
 """A program compiled once: every rule's conditions as one plain function, so that deciding a check reads no program text."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import time
 from functools import lru_cache
 from typing import NamedTuple, assert_never
 
 from schemas.checks import Line, Sale
-from schemas.earning import AnyRule, Exclusions, Threshold, Where
-from schemas.program import AnySignal, ImpossibleTravel, OwnCard, Program, ReturnRatio, SplitReceipts, Velocity
+from schemas.earning import BASE, MAIN, AnyRule, Earning, Exclusions, Threshold, Where
+from schemas.points import PointsPolicy, Wallet
+from schemas.program import (
+    AnySignal,
+    ImpossibleTravel,
+    OwnCard,
+    Program,
+    ReturnRatio,
+    SplitReceipts,
+    Velocity,
+)
 from streams.domain.calendar import epoch
 from streams.domain.expression import Facts, compile_expression
 
@@ -78,13 +87,27 @@ class Plan:
         self.levels = program.tiers.levels
         self.top = len(self.levels) - 1
         self.level_of = {tier.name: level for level, tier in enumerate(program.tiers.levels)}
-        self.rewards = sorted(program.redemption.rewards, key=lambda reward: (reward.points, reward.id))
+        rewards = sorted(program.redemption.rewards, key=lambda reward: (reward.points, reward.id))
+        self.rewards = [reward for reward in rewards if reward.wallet == MAIN]
+        self.rewards_elsewhere = [reward for reward in rewards if reward.wallet != MAIN]
         self.places = {
             outlet.id: (outlet.latitude, outlet.longitude)
             for outlet in program.outlets
             if outlet.latitude is not None and outlet.longitude is not None
         }
         self.outlets = frozenset(outlet.id for outlet in program.outlets)
+        self.wallets = {wallet.id: Plan(_of_wallet(program, wallet)) for wallet in program.wallets}
+        self.conversions = {(one.wallet, one.into): one for one in program.conversions}
+        self.elsewhere = {rule.id: rule.wallet for rule in program.earning.rules if rule.wallet != MAIN}
+        self.unusual = frozenset(_unusual(program.earning))
+
+    def of_wallet(self, wallet: str) -> "Plan":
+        """What holds for the points of another wallet; one that the program no longer names is kept like the main one."""
+        return self.wallets.get(wallet, self)
+
+    def title_of(self, wallet: str) -> str:
+        """What its points are called."""
+        return next((known.title for known in self.program.wallets if known.id == wallet), wallet)
 
     def goods(self, line: Line) -> Goods:
         """What the program makes of such goods. Remembered, since a shop sells the same ones again and again."""
@@ -97,6 +120,22 @@ class Plan:
                 self._goods.clear()
             self._goods[kind] = known
         return known
+
+
+def _of_wallet(program: Program, wallet: Wallet) -> Program:
+    """The program as it is for one wallet: its own terms, nothing earned by itself."""
+    terms = PointsPolicy(expiry=wallet.expiry, notice_days=wallet.notice_days, debt=wallet.debt)
+    return program.model_copy(update={"points": terms, "earning": Earning(), "wallets": (), "conversions": ()})
+
+
+def _unusual(earning: Earning) -> Iterator[str]:
+    """Rules of the main wallet whose points do not qualify, and of other wallets whose points do."""
+    if not earning.rate.qualifies:
+        yield BASE
+    for rule in earning.rules:
+        usual = rule.wallet == MAIN
+        if rule.qualifies not in (None, usual):
+            yield rule.id
 
 
 def _span(signal: AnySignal) -> int:

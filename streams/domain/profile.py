@@ -1,6 +1,6 @@
 """The loyalty fields of seeds 001 and 002 as a projection of account and program (B09)."""
 
-from schemas.events import Balance as BalanceModel
+from schemas.standing import Balance as BalanceModel
 from streams.domain import qualification
 from streams.domain.account import Account
 from streams.domain.calendar import local_day

@@ -4,12 +4,13 @@ Law: purchases count on their own day, whenever they arrive; what is held for re
 program says so.
 """
 
+from collections import Counter
 from datetime import date
 from typing import NamedTuple
 
 from schemas.program import AnniversaryWindow, CalendarWindow, LifetimeWindow, Requirement, RollingWindow
 from schemas.program import Tier as Level
-from streams.domain.account import Account, Day
+from streams.domain.account import Account, Aside, Day
 from streams.domain.calendar import local_day, next_period, period_start, years_later
 from streams.domain.plan import Plan
 
@@ -62,6 +63,8 @@ def sums(account: Account, plan: Plan, span: Span) -> Day:
         for day in account.days:
             if span.first <= day.day < span.end:
                 points, spend, visits = points + day.points, spend + day.spend, visits + bool(day.checks)
+    if account.aside:
+        points += _aside(account, plan, span)
     return Day(0, max(0, points - _uncounted(account, plan, span)), spend, visits)
 
 
@@ -70,6 +73,30 @@ def _uncounted(account: Account, plan: Plan, span: Span) -> int:
     if not any(getattr(account.books, book) for book in books):
         return 0  # the rule, so no lot is looked at
     return sum(lot.points for lot in account.lots if lot.book in books and (span.end == 0 or span.first <= lot.day < span.end))
+
+
+def _aside(account: Account, plan: Plan, span: Span) -> int:
+    """What of the window qualifies otherwise than its points do, but for what came with lots that do not count."""
+    books, mine = uncounted_books(plan), {"": account.lots, **{own.key: own.lots for own in account.wallets}}
+    waiting = {(wallet, lot.number) for wallet, lots in mine.items() for lot in lots if lot.book in books}
+    return sum(
+        known.points
+        for known in account.aside
+        if (span.end == 0 or span.first <= known.day < span.end) and (known.wallet, known.lot) not in waiting
+    )
+
+
+def fold_aside(account: Account, days_from: int) -> tuple[Aside, ...]:
+    """One entry a day, and one for all days before; what came with lots that may still wait stays by itself."""
+    mine = {"": account.lots, **{own.key: own.lots for own in account.wallets}}
+    waiting = {(wallet, lot.number) for wallet, lots in mine.items() for lot in lots if lot.book != "available"}
+    days, apart = Counter[int](), []
+    for known in account.aside:
+        if (known.wallet, known.lot) in waiting:
+            apart.append(known)
+        else:
+            days[known.day if known.day >= days_from else 0] += known.points
+    return (*(Aside(day, points) for day, points in sorted(days.items()) if points), *apart)
 
 
 def uncounted_books(plan: Plan) -> tuple[str, ...]:

@@ -8,11 +8,13 @@ from typing import assert_never
 import msgspec
 
 from schemas.codes import Code
+from schemas.earning import MAIN
 from schemas.redemptions import AnyRedemption, Cancel, Confirm, Reserve
 from streams.domain.account import Part, Reservation
 from streams.domain.calendar import epoch
 from streams.domain.lots import put_back, repay, take
 from streams.domain.turn import Turn
+from streams.domain.wallets import holding, purse
 
 replace = msgspec.structs.replace
 _ENDED = {
@@ -27,17 +29,38 @@ def redeem(turn: Turn, request: AnyRedemption) -> None:
     if turn.account.status != "in":
         turn.refuse(Code.MEMBER_OPTED_OUT)
         return
+    where = _where(turn, request)
+    if where is None:
+        turn.refuse(Code.INSUFFICIENT_POINTS)
+        return
     match request:
         case Reserve():
-            _reserve(turn, request)
+            _reserve(where, request)
         case Confirm():
-            _confirm(turn, request)
+            _confirm(where, request)
         case Cancel():
-            _cancel(turn, request)
+            _cancel(where, request)
         case _:
             assert_never(request)
+    if where is not turn:
+        told = where.answer
+        turn.answer.status, turn.answer.code, turn.answer.value_minor = told.status, told.code, told.value_minor
     if turn.answer.status == "accepted":
         turn.act(epoch(request.at))
+
+
+def _where(turn: Turn, request: AnyRedemption) -> Turn | None:
+    """The wallet that it is about: that of the reward, or that of the reservation. None: the member never had that wallet."""
+    account = turn.account
+    if not account.wallets and not turn.plan.rewards_elsewhere:
+        return turn
+    held_by = holding(turn, request.reservation)
+    if not isinstance(request, Reserve) or held_by is not turn:  # a name is used once, in whichever wallet
+        return held_by
+    wallet = next((reward.wallet for reward in turn.plan.rewards_elsewhere if reward.id == request.reward), MAIN)
+    if _find(turn, request.reservation) or wallet == MAIN:
+        return turn
+    return purse(turn, wallet) if any(own.key == wallet for own in account.wallets) else None
 
 
 def _reserve(turn: Turn, request: Reserve) -> None:

@@ -3,6 +3,7 @@
 Law: a function of the command, its stored outcome and its program version alone. A repeat prints the same bytes (A07, A11).
 """
 
+from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
 from typing import Any
@@ -20,7 +21,7 @@ from schemas.commands import (
     Tick,
 )
 from schemas.events import SOURCE, dataschema
-from streams.domain.account import RECEIPT_PREFIX, SaleRecord
+from streams.domain.account import RECEIPT_PREFIX, Award, SaleRecord
 from streams.domain.calendar import instant, local_day
 from streams.domain.outcome import Balance, Fact, Outcome, Profile
 from streams.domain.plan import Plan
@@ -66,6 +67,8 @@ def _data(
     detail = {name: instant(value) if name in _INSTANTS else value for name, value in fact.detail.items()}
     if fact.type == "LOY_POINT_ACCRUAL" and outcome.sale:
         detail |= _trail(outcome.sale)
+    if outcome.wallets:
+        detail |= _of_wallets(detail, outcome)
     return {
         "cause": command.id,
         "program": outcome.program,
@@ -82,13 +85,26 @@ def _data(
 def _trail(sale: SaleRecord) -> dict[str, Any]:
     """Whence each point came, and which were not given."""
     return {
-        "awards": [
-            {"line": line, "rule": award.rule, "points": points, "remainder": remainder}
-            for award in sale.awards
-            for line, points, remainder in award.shares
-        ],
+        "awards": _awards(sale.awards),
         "cuts": [{"by": cut.by, "rule": cut.rule, "points": cut.points} for cut in sale.cuts],
     }
+
+
+def _awards(awards: Iterable[Award]) -> list[dict[str, Any]]:
+    return [
+        {"line": line, "rule": award.rule, "points": points, "remainder": remainder}
+        for award in awards
+        for line, points, remainder in award.shares
+    ]
+
+
+def _of_wallets(detail: dict[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Where all other wallets stand, and whence the points of this one came."""
+    told: dict[str, Any] = {"wallets": {wallet: _balance(balance) for wallet, balance in outcome.wallets}}
+    if detail.get("change") == "accrued" and outcome.sale and outcome.sale.beside:
+        credits_ = outcome.sale.beside.credits
+        told["awards"] = next(_awards(credit.awards) for credit in credits_ if credit.wallet == detail["wallet"])
+    return told
 
 
 _NOTHING = Balance(0, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -150,7 +166,10 @@ def reply(command: AnyCommand, outcome: Outcome, plan: Plan) -> tuple[str, bytes
     if isinstance(command, Tick) or outcome.follow:
         return None
     outlet, till = _asker(command)
-    return outlet, orjson.dumps(_reply(command, outcome, plan, outlet, till))
+    told = _reply(command, outcome, plan, outlet, till)
+    if outcome.wallets:
+        told["wallets"] = {wallet: _standing(stands) for wallet, stands in outcome.wallets}
+    return outlet, orjson.dumps(told)
 
 
 def _asker(command: AnyCommand) -> tuple[str, str | None]:
@@ -187,13 +206,22 @@ def _reply(command: AnyCommand, outcome: Outcome, plan: Plan, outlet: str, till:
         "next_tier": (profile.next_tier or None) if profile else None,
         "to_next_tier": profile.to_next_tier if profile and profile.next_tier else None,
         "next_expiry": _next_expiry(profile) if profile and profile.expires_at else None,
-        "rewards": [reward.id for reward in plan.rewards if balance and reward.points <= balance.available],
+        "rewards": _rewards(balance, outcome, plan) if balance else [],
         "hits": outcome.hits,
         "offers": (),
         "receipt": _receipt(outcome, plan),
         "program": outcome.program,
         "at": instant(outcome.now),
     }
+
+
+def _rewards(balance: Balance, outcome: Outcome, plan: Plan) -> list[str]:
+    """What can be had now, of whichever wallet."""
+    found = [reward.id for reward in plan.rewards if reward.points <= balance.available]
+    if outcome.wallets:
+        usable = {wallet: stands.available for wallet, stands in outcome.wallets}
+        found += [reward.id for reward in plan.rewards_elsewhere if reward.points <= usable.get(reward.wallet, 0)]
+    return found
 
 
 def _standing(balance: Balance) -> dict[str, int]:
@@ -224,6 +252,7 @@ def _receipt(outcome: Outcome, plan: Plan) -> list[str]:
         lines.append(f"Points to come: {balance.pending}")
     if balance.debt:
         lines.append(f"Points owed: {balance.debt}")
+    lines += [f"{plan.title_of(wallet)}: {stands.available}" for wallet, stands in outcome.wallets[:4]]
     lines.append(f"Tier: {profile.tier}")
     if profile.expires_at:
         lines.append(f"{profile.next_expiring} points end after {_expiry_day(profile, plan)}")

@@ -5,7 +5,7 @@ where the full return ends, and all lines returned make nothing of the sale.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -14,6 +14,7 @@ from schemas.codes import Code
 from streams.domain import tiers
 from streams.domain.account import (
     HORIZON,
+    Beside,
     Lot,
     Part,
     Returned,
@@ -25,8 +26,9 @@ from streams.domain.calendar import epoch
 from streams.domain.lots import by_expiry, put_back, remove, repay, together
 from streams.domain.outcome import sale_of
 from streams.domain.remains import Fractions, fractions, is_whole, share
-from streams.domain.sales import count_day, use_rule
+from streams.domain.sales import count_day, set_aside, use_rule
 from streams.domain.turn import Turn
+from streams.domain.wallets import purse, purses
 
 replace = msgspec.structs.replace
 
@@ -97,6 +99,8 @@ def _take_back(turn: Turn, request: Waiting, sale_id: str, sale: SaleRecord | No
     gone = min(points.total(), before.confiscated)
     _note_returned(turn, replace(after, confiscated=before.confiscated - gone))
     tier = tiers.before_return(turn)
+    if sale.beside:
+        _take_back_beside(turn, request, sale, sale.beside, {} if before.confiscated else points, (was, now))
     if sale.day:
         _uncount(turn, sale, points, gone, was, now)
     restore(turn, sale_id, sale, request.id, request.at)
@@ -110,10 +114,36 @@ def _note_returned(turn: Turn, returned: Returned) -> None:
     turn.account.returned = (*others, returned)
 
 
+def _take_back_beside(  # what there is to know about a return
+    turn: Turn, request: Waiting, sale: SaleRecord, beside: Beside, points: Mapping[str, int], back: tuple[Fractions, Fractions]
+) -> None:
+    """What the sale earned in other wallets, each by its own terms; and what qualified otherwise."""
+    aside = sum(points[rule] for rule in beside.unusual if rule in points)
+    for credit in beside.credits:
+        own, mine = purse(turn, credit.wallet), _unearned(replace(sale, awards=credit.awards), *back)
+        known = next((known for known in own.account.returned if known.sale == request.of), None)
+        gone = min(mine.total(), known.confiscated) if known else 0
+        if known and gone:
+            _note_returned(own, replace(known, confiscated=known.confiscated - gone))
+        aside -= sum(mine[rule] for rule in beside.unusual if not gone)
+        _uncount_rules(turn, mine, sale.day)
+        _reverse(own, request, replace(sale, lot=credit.lot), mine.total() - gone)
+    set_aside(turn.account, sale.day, aside, beside, sale.lot)
+
+
+def seize(turn: Turn, lot: Lot) -> None:
+    """A review takes what is held in a wallet."""
+    remove(turn, lot, lot.points, "reversed")
+    _note_confiscated(turn, lot)
+
+
 def confiscate(turn: Turn, lot: Lot) -> None:
     """A review takes what is held: it counts for nothing, and a return of its sale will find it taken (F09)."""
-    remove(turn, lot, lot.points, "reversed")
+    seize(turn, lot)
     count_day(turn.account, lot.day, points=-lot.points, spend=0, checks=0)
+
+
+def _note_confiscated(turn: Turn, lot: Lot) -> None:
     known = next((known for known in turn.account.returned if known.sale == lot.hold), Returned(lot.hold, turn.now))
     _note_returned(turn, replace(known, confiscated=known.confiscated + lot.points))
 
@@ -142,13 +172,17 @@ def _unearned(sale: SaleRecord, before: Fractions, after: Fractions) -> Counter[
 
 def _uncount(turn: Turn, sale: SaleRecord, points: Counter[str], gone: int, before: Fractions, after: Fractions) -> None:
     """Take back what the sale counted for tiers, caps and visits, but for points that count no more."""
-    capped = {use.rule for use in turn.account.rule_uses}
-    for rule, back in points.items():
-        if rule in capped:
-            use_rule(turn.account, rule, sale.day, -back)
+    _uncount_rules(turn, points, sale.day)
     spend = sum(share(line.base, after[line.line]) - share(line.base, before[line.line]) for line in sale.lines)
     checks = -1 if is_whole(after) and not is_whole(before) else 0
     count_day(turn.account, sale.day, points=gone - points.total(), spend=-spend, checks=checks)
+
+
+def _uncount_rules(turn: Turn, points: Counter[str], day: int) -> None:
+    capped = {use.rule for use in turn.account.rule_uses}
+    for rule, back in points.items():
+        if rule in capped:
+            use_rule(turn.account, rule, day, -back)
 
 
 def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> None:
@@ -208,9 +242,14 @@ def restore(turn: Turn, sale_id: str, sale: SaleRecord, check_id: str, at: int) 
     came = fractions(sale, returned)
     worth = sum(line.net for line in sale.lines)
     back = sum(share(line.net, came[line.line]) for line in sale.lines)
+    for own in (turn, *purses(turn)):
+        _restore(own, sale_id, check_id, at, whole=is_whole(came), part=(back, max(1, worth)))
+
+
+def _restore(turn: Turn, sale_id: str, check_id: str, at: int, *, whole: bool, part: tuple[int, int]) -> None:
     for reservation in turn.account.reservations:
         if reservation.status == "confirmed" and reservation.check_id == sale_id:
-            due = reservation.points if is_whole(came) else reservation.points * back // max(1, worth)
+            due = reservation.points if whole else share(reservation.points, part)
             parts = _next_parts(reservation.parts, reservation.restored, due)
             if parts:
                 _give_back(turn, parts, check_id, sale_id, at)

@@ -12,7 +12,20 @@ from schemas.checks import Sale
 from schemas.codes import Code
 from schemas.earning import Cap
 from streams.domain import fraud, tiers
-from streams.domain.account import Account, Applied, Day, Joined, Lot, RuleUse, SaleRecord, SoldLine
+from streams.domain.account import (
+    Account,
+    Applied,
+    Aside,
+    Award,
+    Beside,
+    Credit,
+    Day,
+    Joined,
+    Lot,
+    RuleUse,
+    SaleRecord,
+    SoldLine,
+)
 from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end, period_start
 from streams.domain.earning import Accrual, Context, award, sold_lines
 from streams.domain.fraud import Hit
@@ -21,6 +34,7 @@ from streams.domain.outcome import sale_of
 from streams.domain.plan import Circumstances, Plan
 from streams.domain.remains import fractions, is_whole
 from streams.domain.turn import Turn
+from streams.domain.wallets import purse, purses
 
 replace = msgspec.structs.replace
 
@@ -44,6 +58,8 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
     _remember_purchase(turn, day, at, lines, accrual)
     lot = _book(turn, sale, check_id, accrual, held=held) if accrual.points else 0
     turn.sale = SaleRecord(lines, accrual.awards, lot, day, accrual.joined, accrual.cuts)
+    if account.wallets or accrual.elsewhere or _is_unusual(accrual, turn.plan):
+        turn.sale = replace(turn.sale, beside=_beside(turn, turn.sale, check_id, at, accrual, held=held))
     turn.answer.earned = accrual.points
     _suspect(turn, check_id, at, hits, accrual.points, held=held)
     tiers.after_purchase(turn, day, at, turn.sale)
@@ -172,6 +188,54 @@ def _book(turn: Turn, sale: Sale, check_id: str, accrual: Accrual, *, held: bool
     if pending and not held:
         turn.say("LOY_POINT_PENDING", at, check_id=check_id, points=accrual.points, available_at=available_at)
     return number
+
+
+# ---------------------------------------------------------------- beside the main wallet
+
+
+def _is_unusual(accrual: Accrual, plan: Plan) -> bool:
+    return bool(plan.unusual) and any(given.rule in plan.unusual for given in accrual.awards)
+
+
+def _beside(turn: Turn, sale: SaleRecord, check_id: str, at: int, accrual: Accrual, *, held: bool) -> Beside | None:
+    """What goes to other wallets, and what qualifies otherwise than points usually do."""
+    for own in purses(turn):
+        own.account.last_purchase = max(at, own.account.last_purchase)
+    credits_ = tuple(_credit(turn, wallet, awards, check_id, at, sale.day, held) for wallet, awards in accrual.elsewhere)
+    away = [given for credit in credits_ for given in credit.awards]
+    for given in away:
+        if given.rule in turn.plan.capped:
+            use_rule(turn.account, given.rule, sale.day, given.points)
+    unusual = tuple(given.rule for given in (*sale.awards, *away) if given.rule in turn.plan.unusual)
+    if not credits_ and not unusual:
+        return None
+    beside = Beside(credits_, unusual)
+    gained = sum(given.points for given in away if given.rule in unusual)
+    less = sum(given.points for given in sale.awards if given.rule in unusual)
+    set_aside(turn.account, sale.day, gained - less, beside, sale.lot)
+    return beside
+
+
+def _credit(turn: Turn, wallet: str, awards: tuple[Award, ...], check_id: str, at: int, day: int, held: bool) -> Credit:  # noqa: FBT001, PLR0917
+    """One lot of that wallet, usable at once unless a review holds it."""
+    own = purse(turn, wallet)
+    number, points = own.new_lot_number(), sum(given.points for given in awards)
+    expires_at = expiry_of(own.plan.program.points.expiry, day, own.plan.zone)
+    book: Literal["held", "available"] = "held" if held else "available"
+    own.add_lot(Lot(number, points, book, at, 0, expires_at, check_id if held else "", day=day))
+    own.post("issued", book, points, number)
+    if not held:
+        repay(own)
+    own.say("LOY_POINT_ACCRUAL", at, check_id=check_id, points=points)
+    return Credit(wallet, awards, number)
+
+
+def set_aside(account: Account, day: int, points: int, beside: Beside, lot: int) -> None:
+    """Note what qualifies otherwise. It counts when the lot does that it came with: the main one, or else the first other."""
+    if points:
+        other = beside.credits[0] if beside.credits and not lot else None
+        aside = Aside(day, points, other.wallet, other.lot) if other else Aside(day, points, "", lot)
+        account.aside = (*account.aside, aside)
 
 
 def _suspect(turn: Turn, check_id: str, at: int, hits: tuple[Hit, ...], points: int, *, held: bool) -> None:

@@ -3,37 +3,31 @@
 Law: every setting that matters is said, and the same program is always said the same way.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, time
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
-from schemas.currencies import CURRENCIES
-from schemas.earning import AnyRule, CheckBonus, DayPart, LineBonus, Multiplier, NthVisit, Threshold, Where
+from schemas.earning import MAIN, AnyRule, CheckBonus, DayPart, LineBonus, Multiplier, NthVisit, Threshold, Where
+from schemas.points import AnyExpiry, ExpireAfterDays, ExpireEndOfMonth, ExpireEndOfYear, ExpireInactive, NeverExpire
 from schemas.program import (
     AnniversaryWindow,
-    AnyExpiry,
     AnySignal,
     AnyWindow,
     CalendarWindow,
-    ExpireAfterDays,
-    ExpireEndOfMonth,
-    ExpireEndOfYear,
-    ExpireInactive,
     ImpossibleTravel,
     LifetimeWindow,
-    NeverExpire,
     OwnCard,
     Program,
     Requirement,
     ReturnRatio,
+    Reward,
     RollingWindow,
     SplitReceipts,
     Tier,
     Velocity,
 )
 from streams.domain.expression import sentence
+from streams.domain.words import Money, clock, count, either, instant, money_in, nth
 
-Money = Callable[[int], str]
 OUTLETS_SAID = 50
 _DAYS = {
     "mon": "Monday",
@@ -52,13 +46,14 @@ def explain(program: Program) -> list[str]:
 
     Raises ExpressionError for a condition that is none.
     """
-    money = _money(program.currency)
+    money = money_in(program.currency)
     parts = (
         (f"{program.title} ({program.key})", _general(program)),
         ("Earning", _earning(program, money)),
         ("Rules", _rules(program, money)),
         ("Where rules compete", _groups(program)),
         ("Points", _points(program)),
+        ("Wallets", _wallets(program)),
         ("Redemption", _redemption(program, money)),
         ("Tiers", _tiers(program, money)),
         ("Fraud", _fraud(program)),
@@ -69,49 +64,13 @@ def explain(program: Program) -> list[str]:
     return lines[1:]
 
 
-# ---------------------------------------------------------------- words
-
-
-def _money(currency: str) -> Money:
-    digits = CURRENCIES[currency]
-
-    def money(minor: int) -> str:
-        whole, rest = divmod(abs(minor), 10**digits)
-        sign = "-" if minor < 0 else ""
-        return f"{sign}{whole:,}{f'.{rest:0{digits}}' if digits else ''} {currency}"
-
-    return money
-
-
-def _n(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
-
-
-def _nth(number: int) -> str:
-    ending = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{ending}"
-
-
-def _either(words: Iterable[str], last: str = "or") -> str:
-    *most, final = words
-    return f"{', '.join(most)} {last} {final}" if most else final
-
-
-def _instant(at: datetime) -> str:
-    return at.isoformat(sep=" ", timespec="auto" if at.second or at.microsecond else "minutes")
-
-
-def _clock(at: time) -> str:
-    return at.isoformat(timespec="auto" if at.second or at.microsecond else "minutes")
-
-
 # ---------------------------------------------------------------- in general, and earning
 
 
 def _general(program: Program) -> list[str]:
     refuse = program.unknown_outlets == "refuse"
     return [
-        f"In force for purchases from {_instant(program.effective_from)} on, until a later version takes over.",
+        f"In force for purchases from {instant(program.effective_from)} on, until a later version takes over.",
         f"Money is {program.currency}; days, months and years end at midnight in {program.time_zone}.",
         "Checks of outlets that are not listed are refused." if refuse else "Checks of any outlet are taken.",
         f"Birthdays and loyalty anniversaries are {'told' if program.anniversaries else 'not told'}.",
@@ -128,19 +87,21 @@ _ROUNDING = {
 def _earning(program: Program, money: Money) -> list[str]:
     earning, exclude = program.earning, program.earning.exclude
     lines = [
-        f"{_n(earning.rate.points, 'point')} for every {money(earning.rate.per_minor)} that was really paid.",
+        f"{count(earning.rate.points, 'point')} for every {money(earning.rate.per_minor)} that was really paid.",
         f"What is left of a point is {_ROUNDING[earning.rounding]}, once per check.",
-        f"What is paid with {_either(sorted({'points', *exclude.tenders}))} never earns.",
+        f"What is paid with {either(sorted({'points', *exclude.tenders}))} never earns.",
     ]
+    if not earning.rate.qualifies:
+        lines.append("These points do not count where a tier asks for points.")
     if exclude.categories:
-        lines.append(f"Goods in {_either(exclude.categories)} never earn.")
+        lines.append(f"Goods in {either(exclude.categories)} never earn.")
     if exclude.skus:
-        lines.append(f"Goods with SKU {_either(exclude.skus)} never earn.")
+        lines.append(f"Goods with SKU {either(exclude.skus)} never earn.")
     for cap in earning.caps:
         if cap.per == "balance":
-            lines.append(f"A member holds at most {_n(cap.points, 'point')}.")
+            lines.append(f"A member holds at most {count(cap.points, 'point')}.")
         else:
-            lines.append(f"A member earns at most {_n(cap.points, 'point')} a {cap.per}, from everything together.")
+            lines.append(f"A member earns at most {count(cap.points, 'point')} a {cap.per}, from everything together.")
     return lines
 
 
@@ -156,7 +117,7 @@ def _rules(program: Program, money: Money) -> list[str]:
 
 def _rule(rule: AnyRule, money: Money) -> str:
     conditions = list(_conditions(rule.where, money))
-    only = f", only {_either(conditions, 'and')}" if conditions else ""
+    only = f", only {either(conditions, 'and')}" if conditions else ""
     return f"{rule.id}: {_gift(rule, money)}{only}{''.join(_terms(rule))}."
 
 
@@ -166,39 +127,43 @@ def _gift(rule: AnyRule, money: Money) -> str:
         case Multiplier():
             return f"{rule.percent} % of the base rate for {goods or 'anything that may earn'}"
         case LineBonus():
-            return f"{_n(rule.points, 'point')} for every whole piece of {goods or 'anything that may earn'}"
+            return f"{count(rule.points, 'point')} for every whole piece of {goods or 'anything that may earn'}"
         case CheckBonus():
-            return f"{_n(rule.points, 'point')} once for a check{f' with {goods}' if goods else ''}"
+            return f"{count(rule.points, 'point')} once for a check{f' with {goods}' if goods else ''}"
         case Threshold():
-            joined = f" (receipts of one till within {_n(rule.join_minutes, 'minute')} count as one)" if rule.join_minutes else ""
+            joined = (
+                f" (receipts of one till within {count(rule.join_minutes, 'minute')} count as one)" if rule.join_minutes else ""
+            )
             reached = f"when {money(rule.spend_minor)} or more is paid for {goods or 'anything that may earn'}{joined}"
-            return f"{_n(rule.points, 'point')} {reached}"
+            return f"{count(rule.points, 'point')} {reached}"
         case NthVisit():
             visit = f"visit with {goods}" if goods else "visit"
-            return f"{_n(rule.points, 'point')} on every {_nth(rule.n)} {visit} (a day is one visit)"
+            return f"{count(rule.points, 'point')} on every {nth(rule.n)} {visit} (a day is one visit)"
     assert_never(rule)
 
 
 def _goods(where: Where) -> str:
     parts = (("of brand", where.brands), ("in", where.categories), ("with SKU", where.skus))
-    said = [f"{word} {_either(names)}" for word, names in parts if names]
+    said = [f"{word} {either(names)}" for word, names in parts if names]
     return " ".join(["goods", *said]) if said else ""
 
 
 def _conditions(where: Where, money: Money) -> Iterator[str]:
     if where.outlets:
-        yield f"at outlet {_either(where.outlets)}"
+        yield f"at outlet {either(where.outlets)}"
     if where.channels:
-        yield f"bought {_either(_CHANNELS[channel] for channel in where.channels)}"
+        yield f"bought {either(_CHANNELS[channel] for channel in where.channels)}"
     if where.weekdays:
-        yield f"on {_either(_DAYS[day] for day in where.weekdays)}"
+        yield f"on {either(_DAYS[day] for day in where.weekdays)}"
     if where.day_parts:
-        yield _either(map(_day_part, where.day_parts))
+        yield either(map(_day_part, where.day_parts))
     if where.tiers:
-        yield f"in tier {_either(where.tiers)}"
+        yield f"in tier {either(where.tiers)}"
     if where.birthday_within_days is not None:
         yield (
-            f"within {_n(where.birthday_within_days, 'day')} of the birthday" if where.birthday_within_days else "on the birthday"
+            f"within {count(where.birthday_within_days, 'day')} of the birthday"
+            if where.birthday_within_days
+            else "on the birthday"
         )
     if where.when is not None:
         yield f"when {sentence(where.when, money)}"
@@ -206,16 +171,20 @@ def _conditions(where: Where, money: Money) -> Iterator[str]:
 
 def _day_part(part: DayPart) -> str:
     over = " of the next day" if part.end < part.start else ""
-    return f"from {_clock(part.start)} to {_clock(part.end)}{over}"
+    return f"from {clock(part.start)} to {clock(part.end)}{over}"
 
 
 def _terms(rule: AnyRule) -> Iterator[str]:
     if rule.cap:
-        yield f"; at most {_n(rule.cap.points, 'point')} a {rule.cap.per}"
+        yield f"; at most {count(rule.cap.points, 'point')} a {rule.cap.per}"
     if rule.starts:
-        yield f"; from {_instant(rule.starts)}"
+        yield f"; from {instant(rule.starts)}"
     if rule.ends:
-        yield f"; until {_instant(rule.ends)}"
+        yield f"; until {instant(rule.ends)}"
+    if rule.wallet != MAIN:
+        yield f"; into wallet {rule.wallet}"
+    if rule.qualifies not in (None, rule.wallet == MAIN):
+        yield f"; {'does' if rule.qualifies else 'does not'} count where a tier asks for points"
     if rule.group:
         yield f"; competes in {rule.group}"
     if rule.priority:
@@ -237,7 +206,7 @@ def _groups(program: Program) -> list[str]:
         if rule.group:
             members[rule.group].append(rule.id)
     return [
-        f"{group.id}: of {_either(members[group.id], 'and') if members[group.id] else 'no rule yet'}, {_MODES[group.mode]}."
+        f"{group.id}: of {either(members[group.id], 'and') if members[group.id] else 'no rule yet'}, {_MODES[group.mode]}."
         for group in program.earning.groups
     ]
 
@@ -245,18 +214,18 @@ def _groups(program: Program) -> list[str]:
 # ---------------------------------------------------------------- points and rewards
 
 
-def _expiry(expiry: AnyExpiry) -> str:
+def _expiry(expiry: AnyExpiry, points: str = "Points") -> str:
     match expiry:
         case NeverExpire():
-            return "Points never expire."
+            return f"{points} never expire."
         case ExpireAfterDays(days=days):
-            return f"Points expire at the end of the day {_n(days, 'day')} after the purchase."
+            return f"{points} expire at the end of the day {count(days, 'day')} after the purchase."
         case ExpireEndOfMonth(months=months):
-            return f"Points expire at the end of the month {_n(months, 'month')} after the month of the purchase."
+            return f"{points} expire at the end of the month {count(months, 'month')} after the month of the purchase."
         case ExpireEndOfYear(years=years):
-            return f"Points expire at the end of the year {_n(years, 'year')} after the year of the purchase."
+            return f"{points} expire at the end of the year {count(years, 'year')} after the year of the purchase."
         case ExpireInactive(days=days):
-            return f"All points expire {_n(days, 'day')} after the last purchase."
+            return f"All {points.lower() if points == 'Points' else points} expire {count(days, 'day')} after the last purchase."
     assert_never(expiry)
 
 
@@ -271,25 +240,47 @@ def _points(program: Program) -> list[str]:
     policy = program.points
     lines = [_expiry(policy.expiry)]
     if policy.notice_days:
-        lines.append(f"The member is told {_n(policy.notice_days, 'day')} before.")
+        lines.append(f"The member is told {count(policy.notice_days, 'day')} before.")
     if policy.pending_days:
-        lines.append(f"Points can be used {_n(policy.pending_days, 'day')} after the purchase.")
+        lines.append(f"Points can be used {count(policy.pending_days, 'day')} after the purchase.")
         lines.append(f"Until then they {'count' if policy.pending_counts_for_tier else 'do not count'} for the tier.")
     lines.append(f"When a return takes back more than is left, {_DEBTS[policy.debt]}.")
     return lines
 
 
+def _wallets(program: Program) -> list[str]:
+    titles = _titles(program)
+    lines = ["Each wallet's points stand by themselves: they pay for nothing that costs another's."] if program.wallets else []
+    for wallet in program.wallets:
+        lines.append(f"{wallet.id}, called {wallet.title}: {_expiry(wallet.expiry, wallet.title)}")
+        if wallet.notice_days:
+            lines.append(f"{wallet.title}: told {count(wallet.notice_days, 'day')} before.")
+        lines.append(f"{wallet.title}: when a return takes back more than is left, {_DEBTS[wallet.debt]}.")
+    return lines + [
+        f"{one.points:,} {titles[one.wallet]} can become {one.gives:,} {titles[one.into]}, in whole multiples."
+        for one in program.conversions
+    ]
+
+
+def _titles(program: Program) -> dict[str, str]:
+    return {MAIN: "points", **{wallet.id: f"{wallet.title} ({wallet.id})" for wallet in program.wallets}}
+
+
 def _redemption(program: Program, money: Money) -> list[str]:
     redemption = program.redemption
     return [
-        f"{_n(redemption.points_per_minor, 'point')} can pay {money(1)}.",
-        f"At least {_n(redemption.minimum_points, 'point')} must be used at once.",
-        f"A reservation holds its points for {_n(redemption.reservation_minutes, 'minute')}.",
+        f"{count(redemption.points_per_minor, 'point')} can pay {money(1)}.",
+        f"At least {count(redemption.minimum_points, 'point')} must be used at once.",
+        f"A reservation holds its points for {count(redemption.reservation_minutes, 'minute')}.",
         *(
-            f'{reward.id}: "{reward.title}" for {_n(reward.points, "point")}, worth {money(reward.value_minor)}.'
+            f'{reward.id}: "{reward.title}" for {_price(reward, program)}, worth {money(reward.value_minor)}.'
             for reward in redemption.rewards
         ),
     ]
+
+
+def _price(reward: Reward, program: Program) -> str:
+    return count(reward.points, "point") if reward.wallet == MAIN else f"{reward.points:,} {_titles(program)[reward.wallet]}"
 
 
 # ---------------------------------------------------------------- tiers
@@ -298,13 +289,13 @@ def _redemption(program: Program, money: Money) -> list[str]:
 def _need(need: Requirement, money: Money) -> str:
     if need.metric == "spend":
         return f"{money(need.at_least)} paid"
-    return f"{_n(need.at_least, 'point')} earned" if need.metric == "points" else f"{_n(need.at_least, 'day')} with a visit"
+    return f"{count(need.at_least, 'point')} earned" if need.metric == "points" else f"{count(need.at_least, 'day')} with a visit"
 
 
 def _tier(tier: Tier, money: Money) -> str:
-    needs = [_either(_need(need, money) for need in tier.any_of)] if tier.any_of else []
+    needs = [either(_need(need, money) for need in tier.any_of)] if tier.any_of else []
     if tier.all_of:
-        needs.append(_either((_need(need, money) for need in tier.all_of), "and"))
+        needs.append(either((_need(need, money) for need in tier.all_of), "and"))
     return f"{tier.name}: {'; and '.join(needs)}."
 
 
@@ -313,7 +304,7 @@ def _window(window: AnyWindow) -> str:
         case CalendarWindow(period=period):
             return f"within a calendar {period}"
         case RollingWindow(days=days):
-            return f"within the last {_n(days, 'day')}"
+            return f"within the last {count(days, 'day')}"
         case AnniversaryWindow():
             return "within a year counted from the day of joining"
         case LifetimeWindow():
@@ -348,18 +339,18 @@ def _tiers(program: Program, money: Money) -> list[str]:
 def _falling(program: Program) -> Iterator[str]:
     tiers = program.tiers
     if isinstance(tiers.window, RollingWindow):
-        kept = f"A tier is kept for {_n(tiers.window.days, 'day')}"
+        kept = f"A tier is kept for {count(tiers.window.days, 'day')}"
     else:
         kept = f"A tier is kept to the end of the {'next ' if tiers.valid == 'end_of_next_period' else ''}period"
-    grace = f" and {_n(tiers.grace_days, 'day')} of grace" if tiers.grace_days else ""
+    grace = f" and {count(tiers.grace_days, 'day')} of grace" if tiers.grace_days else ""
     yield f"{kept}{grace}; who has not earned it again by then {_LANDINGS[tiers.landing]}."
     if tiers.warning_days:
-        yield f"Who is about to fall is warned {_n(tiers.warning_days, 'day')} before."
+        yield f"Who is about to fall is warned {count(tiers.warning_days, 'day')} before."
 
 
 def _near(percent: int | None, gap: int | None) -> str:
     said = [f"at {percent} % of what it asks"] if percent else []
-    return _either([*said, f"when {gap:,} or less is missing"]) if gap else "".join(said)
+    return either([*said, f"when {gap:,} or less is missing"]) if gap else "".join(said)
 
 
 # ---------------------------------------------------------------- fraud, limits, outlets
@@ -378,14 +369,15 @@ def _signal(signal: AnySignal) -> str:
         case Velocity():
             what = {"checks": "check", "points": "point", "outlets": "different outlet"}[signal.what]
             hard = f"; more than {signal.hard:,} is enough by itself" if signal.hard is not None else ""
-            return f"more than {_n(signal.soft, what)} within {_n(signal.hours, 'hour')}{hard}"
+            return f"more than {count(signal.soft, what)} within {count(signal.hours, 'hour')}{hard}"
         case ReturnRatio():
-            return f"{signal.percent} % or more of at least {_n(signal.sales, 'sale')} within {_n(signal.days, 'day')} came back"
+            span = count(signal.days, "day")
+            return f"{signal.percent} % or more of at least {count(signal.sales, 'sale')} within {span} came back"
         case ImpossibleTravel():
-            clocks = f", allowing {_n(signal.skew_minutes, 'minute')} for the tills' clocks" if signal.skew_minutes else ""
+            clocks = f", allowing {count(signal.skew_minutes, 'minute')} for the tills' clocks" if signal.skew_minutes else ""
             return f"two outlets too far apart for {signal.km_per_hour:,} km/h{clocks}"
         case SplitReceipts():
-            return f"{_n(signal.checks, 'receipt')} or more at one till within {_n(signal.minutes, 'minute')}"
+            return f"{count(signal.checks, 'receipt')} or more at one till within {count(signal.minutes, 'minute')}"
         case OwnCard():
             return "the cashier's own card at the cashier's till, which earns nothing either way"
     assert_never(signal)
@@ -394,9 +386,9 @@ def _signal(signal: AnySignal) -> str:
 def _limits(program: Program) -> list[str]:
     limits = program.limits
     return [
-        f"Adjustments of more than {_n(limits.adjust_points, 'point')} need a second person.",
-        f"A receipt can be claimed for {_n(limits.claim_days, 'day')}, {_n(limits.claims_per_day, 'claim')} a day.",
-        f"A member is active for {_n(limits.active_days, 'day')} after the last activity.",
+        f"Adjustments of more than {count(limits.adjust_points, 'point')} need a second person.",
+        f"A receipt can be claimed for {count(limits.claim_days, 'day')}, {count(limits.claims_per_day, 'claim')} a day.",
+        f"A member is active for {count(limits.active_days, 'day')} after the last activity.",
     ]
 
 

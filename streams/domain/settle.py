@@ -10,7 +10,7 @@ from operator import itemgetter
 
 import msgspec
 
-from streams.domain import qualification, redemption, returns, tiers
+from streams.domain import qualification, redemption, returns, tiers, wallets
 from streams.domain.account import HORIZON, REMEMBER, Account, Lot
 from streams.domain.calendar import DAY, day_in_year, days_after, local_day, midnight, years_later
 from streams.domain.lots import NEVER, ends_at, expire, make_usable
@@ -50,6 +50,8 @@ def _agenda(turn: Turn) -> list[Item]:
     for reservation in account.reservations:
         if reservation.status == "open":
             items.append((reservation.due, 3, partial(redemption.expire, turn, reservation)))
+    if account.wallets:
+        items.extend(_of_wallets(turn))
     for waiting in account.waiting:
         items.append((waiting.due, 4, partial(returns.give_up, turn, waiting)))
     if account.status == "in":
@@ -79,6 +81,14 @@ def _of_lots(turn: Turn) -> list[Item]:
                 if at < notice[0]:
                     notice = at, 1, partial(_notice, turn, end)
     return [release, notice, over]
+
+
+def _of_wallets(turn: Turn) -> Iterator[Item]:
+    for own in wallets.purses(turn):
+        yield from _of_lots(own)
+        for reservation in own.account.reservations:
+            if reservation.status == "open":
+                yield reservation.due, 3, partial(redemption.expire, own, reservation)
 
 
 def _of_tier(turn: Turn) -> Iterator[Item]:
@@ -166,6 +176,8 @@ def forget(turn: Turn) -> None:
         for known in account.reservations
         if known.status == "open" or known.due > (long_ago if known.check_id else kept_from)
     )
+    for own in wallets.purses(turn):
+        forget(own)
 
 
 def prune(turn: Turn) -> None:
@@ -175,6 +187,7 @@ def prune(turn: Turn) -> None:
     account.rule_uses = tuple(use for use in account.rule_uses if use.day >= month_ago and use.points)
     days_from = _days_from(turn)
     account.days = tuple(known for known in account.days if known.day >= days_from)
+    account.aside = account.aside and qualification.fold_aside(account, days_from)
     account.tier = replace(account.tier, history=tiers.forget(account.tier.history, now - HORIZON))
 
 

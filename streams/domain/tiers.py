@@ -157,7 +157,7 @@ def _tipping_line(turn: Turn, sale: SaleRecord | None, reached: Standing) -> int
         return None
     uncounted = any(lot.number == sale.lot and lot.book in uncounted_books(turn.plan) for lot in turn.account.lots)
     points = {line.line: 0 for line in sale.lines}
-    for award in () if uncounted else sale.awards:
+    for award in () if uncounted else sale.qualifying:
         for line, given, _ in award.shares:
             points[line] += given
     rest = reached.total

@@ -4,6 +4,8 @@ Law: points move by `post` alone, and every posting belongs to the fact that `sa
 changes without an event that shows the change.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -29,6 +31,9 @@ class Answer:
 
 class Turn:
     """A command in progress. Made by `decide`, changed by the leaves it calls, then sealed into an outcome."""
+
+    purses: Mapping[str, "Turn"] = MappingProxyType({})
+    """What it does in wallets beside the main one (`wallets.purse`); nearly always nothing."""
 
     def __init__(self, account: Account, plan: Plan, now: int, cause: str) -> None:
         self.account = account
@@ -74,7 +79,7 @@ class Turn:
     @property
     def settled(self) -> bool:
         """Every posting has its fact."""
-        return not self._moves
+        return not self._moves and (not self.purses or all(purse.settled for purse in self.purses.values()))
 
     # Lots are a tuple of immutable records; these three keep them so.
     def add_lot(self, lot: Lot) -> None:

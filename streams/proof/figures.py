@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from rich.table import Table
 
-from schemas.events import Balance
+from schemas.standing import Balance
 
 BALANCE_FIGURES = tuple(Balance.model_fields)
 

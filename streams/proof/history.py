@@ -10,7 +10,9 @@ from typing import get_args
 import msgspec
 from pydantic import ValidationError
 
-from schemas.events import Balance, Book, Event, Posting, Profile, parse_event
+from schemas.earning import MAIN
+from schemas.events import Event, PointConverted, parse_event
+from schemas.standing import Balance, Book, Data, Posting, Profile
 from streams.log import Record
 from streams.proof.figures import BALANCE_FIGURES, Figures, Law, Violation
 from streams.proof.promises import CommandHead, Promises, cause_of, digest
@@ -34,7 +36,7 @@ _event_head = msgspec.json.Decoder(_Head)
 class _Account:
     """One account as its events tell it."""
 
-    __slots__ = ("balance", "books", "group", "lots", "sequence", "where")
+    __slots__ = ("balance", "books", "converting", "group", "lots", "sequence", "wallets", "where")
 
     def __init__(self) -> None:
         self.books: dict[str, int] = dict.fromkeys(_BOOKS, 0)
@@ -44,6 +46,10 @@ class _Account:
         self.group = ""
         self.balance: dict[str, int] = dict.fromkeys(BALANCE_FIGURES, 0)
         self.where = ""
+        self.wallets: dict[str, _Account] = {}
+        """Beside the main one: books, lots and last balance of each."""
+        self.converting = ""
+        """The entry of a conversion that must come next: cause and wallets."""
 
     def post(self, postings: tuple[Posting, ...]) -> str | None:
         """Move the points. Says what fell below zero, if anything did."""
@@ -91,7 +97,10 @@ class _Account:
         for name, points in self.sums().items():
             if self.balance[name] != points:
                 return f"{name} is {self.balance[name]}, its postings add up to {points}"
-        return None
+        if self.converting:
+            return f"the conversion {self.converting} has no second entry"
+        found = ((wallet, own.difference()) for wallet, own in self.wallets.items())
+        return next((f"in wallet {wallet} {what}" for wallet, what in found if what), None)
 
 
 class History:
@@ -133,7 +142,7 @@ class History:
             or self._caused(event, data.cause)
             or self._earned_once(event)
             or _profile(event, data.balance, data.profile)
-            or _fold(event, account, data.cause, data.postings, data.balance)
+            or _fold(event, account, data)
         )
         where = (account.where, record.origin) if account.where else (record.origin,)
         account.where = record.origin
@@ -185,18 +194,40 @@ def _place(record: Record, event: Event, account: _Account) -> _Problem | None:
     return None
 
 
-def _fold(event: Event, account: _Account, cause: str, postings: tuple[Posting, ...], balance: Balance) -> _Problem | None:
+def _fold(event: Event, account: _Account, data: Data) -> _Problem | None:
     """Let the event change its account. A command's balance is judged when the next command's first event comes."""
-    group, figures = f"{cause} {event.time.isoformat()}", balance.__dict__
+    group, figures = f"{data.cause} {event.time.isoformat()}", data.balance.__dict__
+    elsewhere = {wallet: balance.__dict__ for wallet, balance in data.wallets.items()} if data.wallets else {}
     if group != account.group:
         if what := account.difference():
             return Law.BALANCE, f"before this event {what}"
         account.group, account.balance = group, figures
-    elif account.balance != figures:
+        for wallet, stands in elsewhere.items():
+            account.wallets.setdefault(wallet, _Account()).balance = stands
+    elif account.balance != figures or elsewhere != {name: own.balance for name, own in account.wallets.items()}:
         return Law.BALANCE, "two events of one command carry different balances"
-    if what := account.post(postings):
+    if what := _purse(account, data).post(data.postings):
         return Law.NEGATIVE, what
-    return _conserved(balance)
+    in_wallets = (_conserved(balance) for balance in data.wallets.values())
+    return _conserved(data.balance) or _paired(account, data) or next(filter(None, in_wallets), None)
+
+
+def _purse(account: _Account, data: Data) -> _Account:
+    """Whose books the event's postings are of."""
+    wallet = getattr(data, "wallet", MAIN)
+    return account if wallet == MAIN else account.wallets.setdefault(wallet, _Account())
+
+
+def _paired(account: _Account, data: Data) -> _Problem | None:
+    """A conversion is two entries, one after the other: out of one wallet, into the other."""
+    due, account.converting = account.converting, ""
+    if isinstance(data, PointConverted):
+        entry = f"{data.cause}: {data.other} into {data.wallet}"
+        if data.points < 0 and not due:
+            account.converting = f"{data.cause}: {data.wallet} into {data.other}"
+            return None
+        due = "" if due == entry else due or entry
+    return (Law.CONSERVATION, f"one entry alone of the conversion {due}") if due else None
 
 
 def _conserved(b: Balance) -> _Problem | None:

@@ -6,7 +6,8 @@ import yaml
 
 from connectors.configuration import MAPPINGS
 from connectors.mapping import MappingError, Target, VendorMapping, load_mapping, nested
-from schemas.events import EVENTS, PERSONAL_FIELDS, PROFILE_FIELDS, Profile
+from schemas.events import EVENTS, PERSONAL_FIELDS, PROFILE_FIELDS
+from schemas.standing import Profile
 from tests.connectors.ground import example, happening, person
 
 BASE = {"fields": dict.fromkeys(PROFILE_FIELDS), "events": dict.fromkeys(EVENTS)}

@@ -37,6 +37,7 @@ BEYOND_JSON_SCHEMA = {
     "loy.programs/program/unknown-time-zone",
     "loy.programs/program/group-not-defined",
     "loy.programs/program/tier-not-defined",
+    "loy.programs/program/wallet-not-defined",
     "loy.programs/program/lowest-tier-asks",
     "loy.programs/program/same-rule-twice",
 }

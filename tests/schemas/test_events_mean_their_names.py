@@ -22,11 +22,11 @@ from schemas.events import (
     OptedOut,
     PointAccrual,
     PointRedemption,
-    Profile,
     TierAnniversary,
     TierChange,
 )
 from schemas.members import Contact
+from schemas.standing import Profile
 
 # The event as sources 001 and 002 call it -> ours, and what it means here.
 SEED_EVENTS = [

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.earning import AnyRule, Where
-from schemas.program import AnyExpiry, AnySignal, Program
+from schemas.points import AnyExpiry
+from schemas.program import AnySignal, Program
 from streams.domain.expression import VARIABLES, compile_expression
 from streams.program_files import SHIPPED, ProgramFileError, load_program, read_program
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS, Profile, parse_event
+from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS, parse_event
 from schemas.members import Contact
+from schemas.standing import Profile
 from streams.chaos.oracle import NaiveMember
 from tests.builders import Member, after, level, moment, program, tiers
 from tests.simulation.worker import DAY

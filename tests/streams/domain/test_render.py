@@ -248,6 +248,17 @@ def test_B01_every_event_type_the_domain_tells_is_in_the_catalogue_and_reads_bac
     lapsing.sale(20_000)
     lapsing.wait(800).tick()
     told |= {event.type for event, _ in lapsing.events} & seldom
+    starry = Member(
+        program(
+            earning=earning(rule("check_bonus", points=5, wallet="stars")),
+            wallets=[{"id": "stars", "title": "Stars"}],
+            conversions=[{"wallet": "stars", "into": "main", "points": 5, "gives": 1}],
+        )
+    ).joined()
+    starry.sale(100)
+    starry.convert(5)
+    starry.answer("spring")
+    told |= {event.type for event, _ in starry.events}
     assert told == set(EVENTS)
 
 
