@@ -49,3 +49,30 @@ async def test_a_worker_tells_outcomes_latency_lag_and_that_its_books_balance(in
         return len(lags) == 16 and not any(lags.values())
 
     await until(caught_up, "a lag of 0 for each of 4 partitions of 4 topics")
+
+
+async def test_the_liability_is_that_of_all_workers_together_before_and_after_a_rebalance(installed):
+    system = await installed(program())
+    first = await system.worker("w1").ready()
+    for number in range(12):
+        card = f"card:LOY{number:04}"
+        await system.ask(opt_in(f"H-{number}", system.at, card))
+        await system.ask(sale(f"s{number}", [500], system.at, card))
+
+    async def owed(*workers):
+        """Points by partition, each partition told by one worker alone."""
+        told = [(await worker.metrics()).items() for worker in workers]
+        own = [{name: value for name, value in one if name.startswith('loy_balance_points{book="available"')} for one in told]
+        assert sum(map(len, own)) == len(set().union(*own))
+        return own
+
+    async def all_told(*workers):
+        own = await owed(*workers)
+        return sum(map(len, own)) == 4 and all(own) and sum(sum(one.values()) for one in own) == 60
+
+    await until(lambda: all_told(first), "one worker tells all 60 points")
+    second = await system.worker("w2").ready()
+    await until(lambda: all_told(first, second), "both tell all 60 points, each its own partitions")
+    await first.kill()
+    await until(lambda: all_told(second), "the other one tells them all")
+    assert (await second.metrics())["loy_ledger_imbalance"] == 0
