@@ -8,35 +8,39 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from msgspec.structs import astuple
 from prometheus_client.core import Metric
 
 from streams.domain.account import Account, Books, Head, unpack
 from streams.metrics import catalogue
 
 BOOKS = Books.__struct_fields__
+_NOTHING = Books()
 
 
 @dataclass(slots=True)
 class _Totals:
     """Of one partition."""
 
-    points: dict[str, int] = field(default_factory=lambda: dict.fromkeys(BOOKS, 0))
+    points: list[int] = field(default_factory=lambda: [0] * len(BOOKS))
+    """In the order of the books."""
     accounts: Counter[str] = field(default_factory=Counter)
     holds: dict[bytes, int] = field(default_factory=dict)
     """By account: purchase time of the oldest points held for review."""
     crooked: set[bytes] = field(default_factory=set)
     """Accounts whose books do not add up."""
 
-    def book(self, books: Books, sign: int) -> None:
-        for name in BOOKS:
-            self.points[name] += sign * getattr(books, name)
-
-    def judge(self, key: bytes, books: Books, held_since: Callable[[], int]) -> None:
-        """What is rare, of one account as it stands."""
-        if books.total() != 0:
+    def book(self, key: bytes, old: Books, new: Books) -> None:
+        """An account has these points instead of those."""
+        after = astuple(new)
+        self.points = [total - was + now for total, was, now in zip(self.points, astuple(old), after, strict=True)]
+        if sum(after) != 0:
             self.crooked.add(key)
         elif self.crooked:
             self.crooked.discard(key)
+
+    def hold(self, key: bytes, books: Books, held_since: Callable[[], int]) -> None:
+        """What of it waits for a review."""
         if books.held > 0:
             self.holds[key] = held_since()
         elif self.holds:
@@ -58,8 +62,8 @@ class Standing:
         """An account found in the table."""
         totals = self._parts[partition]
         totals.accounts[head.status] += 1
-        totals.book(head.books, 1)
-        totals.judge(key, head.books, lambda: _held_since(unpack(stored, head.key)))
+        totals.book(key, _NOTHING, head.books)
+        totals.hold(key, head.books, lambda: _held_since(unpack(stored, head.key)))
 
     def moved(self, partition: int, before: Mapping[bytes, Account], after: Mapping[bytes, Account]) -> None:
         """A batch is acknowledged: what was is now otherwise."""
@@ -74,17 +78,16 @@ class Standing:
             totals.accounts[old.status] -= old.stands
             totals.accounts[new.status] += new.stands
         if old.books != new.books:
-            totals.book(old.books, -1)
-            totals.book(new.books, 1)
+            totals.book(key, old.books, new.books)
         if old.books != new.books or new.books.held:
-            totals.judge(key, new.books, lambda: _held_since(new))
+            totals.hold(key, new.books, lambda: _held_since(new))
 
     # -- read when Prometheus asks, by another thread
 
     def collect(self) -> Iterable[Metric]:
         parts = [(str(partition), totals) for partition, totals in self._parts.items()]
         now = self._now()
-        yield catalogue.BALANCE.of(((book, part), points) for part, all_ in parts for book, points in list(all_.points.items()))
+        yield catalogue.BALANCE.of(((book, part), points) for part, all_ in parts for book, points in zip(BOOKS, all_.points, strict=True))
         yield catalogue.ACCOUNTS.of(
             ((status, part), count) for part, all_ in parts for status, count in list(all_.accounts.items())
         )
