@@ -15,8 +15,11 @@ from streams import metrics
 from streams.agents import send_command
 from streams.domain.account import Account, Head, due_of
 from streams.reference import Directory
-from streams.runtime import Outbox, PartitionedTable, Record
+from streams.runtime import Exit, NotOwned, Outbox, PartitionedTable, Record
+from streams.runtime.fatal import end_process
 
+PATIENCE_SECONDS = 1.0
+PIECE = 200  # accounts read at once: a millisecond or two
 TICKS_A_LOOK = 200  # of all partitions together: a midnight storm is spread, because checks wait behind the ticks before them
 
 
@@ -27,41 +30,72 @@ class Totals(Protocol):
 
 
 class DueIndex:
-    """When each account of the owned partitions is due. Kept in memory, rebuilt from the table after each recovery."""
+    """When each account of the owned partitions is due. Kept in memory, read from the table after each recovery."""
 
     def __init__(self, accounts: PartitionedTable) -> None:
         self._accounts = accounts
         self._due: dict[int, dict[bytes, tuple[int, str]]] = {}
         self._heaps: dict[int, list[tuple[int, bytes]]] = {}
         self._time: dict[int, int] = {}
+        self._read_to: dict[int, bytes] = {}
+        self._reading: asyncio.Task[None] | None = None
 
-    async def rebuild(self, owned: frozenset[int], totals: Totals | None = None) -> None:
+    async def rebuild(self, owned: frozenset[int], totals: Totals | None = None, patience: float = PATIENCE_SECONDS) -> None:
         """Read the owned partitions anew: one that was away for a moment may have been written by another worker.
 
+        Back when all is read, or when patience ends: the rest is read beside the work, because a million accounts take seconds.
         `totals` is shown every account on the way, so that one reading is enough.
         """
-        self._due, self._heaps = {}, {}
-        for partition in owned:
-            dues = self._due[partition] = {}
-            for key, stored in self._accounts.items(partition):
-                head = due_of(stored)
-                if head.next_due:
-                    dues[key] = (head.next_due, head.program)
-                if totals is not None:
-                    totals.add(partition, key, head, stored)
-            self._heaps[partition] = [(due, key) for key, (due, _) in self._due[partition].items()]
-            heapq.heapify(self._heaps[partition])
-            await asyncio.sleep(0)  # heartbeats go on between two partitions
+        self.stop()
+        self._due, self._heaps = {partition: {} for partition in owned}, {partition: [] for partition in owned}
+        self._read_to = dict.fromkeys(owned, b"")
+        self._reading = asyncio.create_task(self._read(owned, totals))
+        await asyncio.wait([self._reading], timeout=patience)
+
+    def stop(self) -> None:
+        """Read no further."""
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def unread(self, partition: int, key: bytes) -> bool:
+        """Whether the account is still to be read: as it stands then, whatever the ledger does to it until then."""
+        read_to = self._read_to.get(partition)
+        return read_to is not None and key > read_to
+
+    async def _read(self, owned: frozenset[int], totals: Totals | None) -> None:
+        try:
+            for partition in owned:
+                while rows := self._accounts.behind(partition, self._read_to[partition], PIECE):
+                    for key, stored in rows:
+                        self._found(partition, key, stored, totals)
+                    self._read_to[partition] = rows[-1][0]
+                    await asyncio.sleep(0)  # a piece is read at once, so that work may change what it likes in between
+                del self._read_to[partition]
+        except NotOwned:
+            pass  # there will be another recovery
+        except Exception as error:  # noqa: BLE001  # a clock that forgot somebody would be silent for ever
+            end_process(Exit.UNEXPECTED, "the accounts cannot be read", error=error)
+
+    def _found(self, partition: int, key: bytes, stored: bytes, totals: Totals | None) -> None:
+        head = due_of(stored)
+        if head.next_due:
+            self._set(partition, key, head.next_due, head.program)
+        if totals is not None:
+            totals.add(partition, key, head, stored)
+
+    def _set(self, partition: int, key: bytes, due: int, program: str) -> None:
+        dues = self._due.setdefault(partition, {})
+        if dues.get(key, (0, ""))[0] != due:
+            dues[key] = (due, program)
+            heapq.heappush(self._heaps.setdefault(partition, []), (due, key))
 
     def note(self, partition: int, key: bytes, account: Account, now: int) -> None:
         """The ledger has written this account."""
         self._time[partition] = max(now, self._time.get(partition, 0))
-        dues = self._due.setdefault(partition, {})
-        if not account.next_due:
-            dues.pop(key, None)
-        elif dues.get(key, (0, ""))[0] != account.next_due:
-            dues[key] = (account.next_due, account.program)
-            heapq.heappush(self._heaps.setdefault(partition, []), (account.next_due, key))
+        if account.next_due:
+            self._set(partition, key, account.next_due, account.program)
+        else:
+            self._due.get(partition, {}).pop(key, None)
 
     def stream_time(self, partition: int) -> int:
         """The latest command time seen in the partition, epoch seconds."""

@@ -16,6 +16,12 @@ from streams.metrics import catalogue
 
 BOOKS = Books.__struct_fields__
 _NOTHING = Books()
+Unread = Callable[[int, bytes], bool]
+"""Whether the account under this key of a partition has not come through `Standing.add` yet."""
+
+
+def _nothing(_partition: int, _key: bytes) -> bool:
+    return False
 
 
 @dataclass(slots=True)
@@ -53,9 +59,11 @@ class Standing:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._parts: dict[int, _Totals] = {}
+        self._unread: Unread = _nothing
 
-    def begin(self, owned: Iterable[int]) -> None:
-        """These partitions are ours now; each of their rows comes through `add`."""
+    def begin(self, owned: Iterable[int], unread: Unread = _nothing) -> None:
+        """These partitions are ours now; each of their rows comes through `add`. What is `unread` will, as it stands then."""
+        self._unread = unread
         self._parts = {partition: _Totals() for partition in owned}
 
     def add(self, partition: int, key: bytes, head: Head, stored: bytes) -> None:
@@ -71,7 +79,8 @@ class Standing:
         if totals is None:
             return
         for key, account in after.items():
-            self._move(totals, key, before[key], account)
+            if not self._unread(partition, key):
+                self._move(totals, key, before[key], account)
 
     def _move(self, totals: _Totals, key: bytes, old: Account, new: Account) -> None:
         if not old.stands or old.status != new.status or not new.stands:
@@ -87,7 +96,9 @@ class Standing:
     def collect(self) -> Iterable[Metric]:
         parts = [(str(partition), totals) for partition, totals in self._parts.items()]
         now = self._now()
-        yield catalogue.BALANCE.of(((book, part), points) for part, all_ in parts for book, points in zip(BOOKS, all_.points, strict=True))
+        yield catalogue.BALANCE.of(
+            ((book, part), points) for part, all_ in parts for book, points in zip(BOOKS, all_.points, strict=True)
+        )
         yield catalogue.ACCOUNTS.of(
             ((status, part), count) for part, all_ in parts for status, count in list(all_.accounts.items())
         )

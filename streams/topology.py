@@ -37,7 +37,7 @@ def build(app: runtime.App, settings: Settings) -> None:
     @accounts.on_recovered
     async def prepare(owned: frozenset[int]) -> None:
         await directory.start()
-        standing.begin(owned)
+        standing.begin(owned, index.unread)
         await index.rebuild(owned, standing)
 
     for door in (CHECKS, REDEMPTIONS, MEMBER_COMMANDS):
@@ -48,6 +48,7 @@ def build(app: runtime.App, settings: Settings) -> None:
         await clock.look(accounts.owned)
 
     async def close(*_: Any, **__: Any) -> None:
+        index.stop()
         await directory.stop()
 
     app.timer(settings.clock_seconds, name="clock")(look)

@@ -7,6 +7,7 @@ its changelog, whenever the process dies.
 import contextlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +29,9 @@ class PartitionStore(Protocol):
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """All rows."""
+
+    def behind(self, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        """The rows with larger keys, in the order of keys: at least `count` of them, if there are as many."""
 
     def write(self, changes: Iterable[Change], offset: int | None) -> None:
         """Apply the changes (None deletes) and note the changelog offset of the last one, in one step."""
@@ -57,6 +61,9 @@ class MemoryStore:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return iter(list(self._rows.items()))
+
+    def behind(self, key: bytes, count: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG002  # sorting it for every piece would take longer
+        return sorted((known, value) for known, value in self._rows.items() if known > key)
 
     def write(self, changes: Iterable[Change], offset: int | None) -> None:
         for key, value in changes:
@@ -95,6 +102,10 @@ class RocksStore:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         return ((key, value) for key, value in self._db.items() if key != _OFFSET_KEY)
+
+    def behind(self, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        rows = islice(self._db.items(from_key=key), count + 2)  # the key itself and the offset may be among them
+        return [(known, value) for known, value in rows if known > key and known != _OFFSET_KEY]
 
     def write(self, changes: Iterable[Change], offset: int | None) -> None:
         batch = rocksdict.WriteBatch(raw_mode=True)

@@ -119,6 +119,11 @@ class PartitionedTable(Table[bytes, bytes]):
         self._require(partition)
         return self.stores.of(partition).items()
 
+    def behind(self, partition: int, key: bytes, count: int) -> list[tuple[bytes, bytes]]:
+        """Rows with larger keys, in the order of keys; at least `count` while there are as many. Raises NotOwned."""
+        self._require(partition)
+        return self.stores.of(partition).behind(key, count)
+
     def _require(self, partition: int) -> None:
         if partition not in self._owned:
             raise NotOwned(f"table {self.name}: partition {partition} is not owned by this worker")

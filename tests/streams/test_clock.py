@@ -1,5 +1,6 @@
 """The clock: who is due, told once, at the time of the wall or of the log."""
 
+import asyncio
 import time
 
 import pytest
@@ -8,6 +9,7 @@ from schemas.codec import parse_command
 from schemas.topics import COMMANDS
 from streams.clock import TICKS_A_LOOK, Clock, DueIndex
 from streams.domain.account import Account, pack
+from streams.runtime import Exit, NotOwned
 from tests.builders import START, program
 from tests.streams.agent_world import AgentWorld, FakeOutbox, commands
 
@@ -20,11 +22,12 @@ class Rows:
     def __init__(self, **due):
         self.due = {1: due}
 
-    def items(self, partition):
+    def behind(self, partition, key, count):
         return [
-            (key.encode(), pack(Account(key=key, program="main", next_due=due)))
-            for key, due in self.due.get(partition, {}).items()
-        ]
+            (name.encode(), pack(Account(key=name, program="main", next_due=due)))
+            for name, due in sorted(self.due.get(partition, {}).items())
+            if name.encode() > key
+        ][:count]
 
 
 def account(key, due, name="main"):
@@ -88,6 +91,46 @@ async def test_a_partition_that_comes_back_is_read_anew():
     await due.rebuild(frozenset({1}))
     assert due.take(1, 60, 10) == []
     assert due.take(1, 70, 10) == [(b"a", 70, "main")]
+
+
+async def test_a_large_table_is_read_piece_by_piece_beside_the_work(monkeypatch):
+    monkeypatch.setattr("streams.clock.PIECE", 2)
+    rows = Rows(**dict.fromkeys("abcdefghijklmnopqrstuvwxyz", 10))
+    due = DueIndex(rows)
+    await due.rebuild(frozenset({1}), patience=0)
+    assert (due.unread(1, b"a"), due.unread(1, b"z"), due.unread(2, b"z")) == (False, True, False)
+    for key, later in (("a", 60), ("z", 70)):  # one of those that were read, and one of the others
+        rows.due[1][key] = later
+        due.note(1, key.encode(), account(key, later), 5)
+    async with asyncio.timeout(5):
+        await due._reading
+    assert not due.unread(1, b"z")
+    assert [key for key, _, _ in due.take(1, 50, 99)] == [name.encode() for name in "bcdefghijklmnopqrstuvwxy"]
+    assert due.take(1, 99, 99) == [(b"a", 60, "main"), (b"z", 70, "main")]
+
+
+async def test_a_partition_lost_while_it_is_read_is_left(monkeypatch):
+    monkeypatch.setattr("streams.clock.PIECE", 1)
+
+    class Lost(Rows):
+        def behind(self, partition, key, count):
+            if key:
+                raise NotOwned
+            return super().behind(partition, key, count)
+
+    assert len(await index(Lost(a=10, b=20))) == 1
+
+
+async def test_a_table_that_cannot_be_read_ends_the_process(monkeypatch):
+    ended = []
+    monkeypatch.setattr("streams.clock.end_process", lambda code, *_, **__: ended.append(code))
+
+    class Broken(Rows):
+        def behind(self, *_):
+            raise OSError
+
+    await index(Broken())
+    assert ended == [Exit.UNEXPECTED]
 
 
 # ---------------------------------------------------------------- the clock

@@ -1,5 +1,6 @@
 """The totals of all accounts: what a rebuild sums up is what batch after batch added, and a lost partition takes its own away."""
 
+import asyncio
 import random
 
 import pytest
@@ -31,8 +32,8 @@ class Table:
     def __init__(self, rows):
         self.rows = rows
 
-    def items(self, partition):
-        return [(key, pack(row)) for key, row in self.rows[partition].items()]
+    def behind(self, partition, after, count):
+        return [(key, pack(row)) for key, row in sorted(self.rows[partition].items()) if key > after][:count]
 
 
 async def rebuilt(rows, now=1000):
@@ -96,6 +97,23 @@ async def test_a_partition_that_went_takes_its_totals_along_and_what_comes_late_
         standing.add(1, key, row, pack(row))
     standing.moved(0, {b"a": rows[0][b"a"]}, {b"a": account("a", available=9)})
     assert {labels[2] for labels in figures(standing) if labels[0] == "loy_balance_points"} == {"1"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_what_is_still_to_be_read_moves_nothing_until_it_is(seed, monkeypatch):
+    monkeypatch.setattr("streams.clock.PIECE", 3)
+    chance = random.Random(seed)
+    rows = {0: {b"%02d" % n: account(f"{n}", available=n) for n in range(40)}}
+    standing, index = Standing(lambda: 1000), DueIndex(Table(rows))
+    standing.begin(rows, index.unread)
+    await index.rebuild(frozenset(rows), standing, patience=0)
+    while index.unread(0, b"99"):
+        key = b"%02d" % chance.randrange(60)
+        before = rows[0].get(key, Account(key=key.decode()))
+        rows[0][key] = account(key.decode(), available=chance.randrange(9), pending=chance.randrange(9))
+        standing.moved(0, {key: before}, {key: rows[0][key]})
+        await asyncio.sleep(0)
+    assert figures(standing) == figures(await rebuilt(rows))
 
 
 @pytest.mark.parametrize("seed", range(5))

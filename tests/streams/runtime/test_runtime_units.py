@@ -154,6 +154,17 @@ def test_a_store_reads_what_was_written(stores):
     assert not list(stores.of(4).items())
 
 
+@pytest.mark.parametrize("size", [1, 3, 4, 50])
+def test_a_store_is_read_piece_by_piece_in_the_order_of_keys_and_without_its_own_notes(stores, size):
+    rows = [(f"{name}-{n}".encode(), b"%d" % n) for n in range(10) for name in ("A", "__faust", "z")]
+    stores.of(0).write(rows, 41)
+    found = []
+    while piece := stores.of(0).behind(found[-1][0] if found else b"", size):
+        found += piece
+        assert len(piece) >= min(size, len(rows) - len(found) + len(piece))
+    assert found == sorted(rows)
+
+
 def test_rocksdb_remembers_rows_and_offset_and_a_wiped_folder_forgets_both(tmp_path):
     stores = Stores(tmp_path, "rows")
     stores.of(0).write([(b"a", b"1")], 7)
