@@ -13,13 +13,11 @@ from schemas.checks import AnyCheck
 from schemas.codec import BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
 from schemas.commands import AnyCommand
-from schemas.dead_letters import DeadLetter
 from schemas.members import AnyMemberCommand, Identity
 from schemas.redemptions import AnyRedemption
 from schemas.topics import (
     CHECKS,
     COMMANDS,
-    DEAD_LETTERS,
     EVENTS,
     IDENTITIES,
     MEMBER_COMMANDS,
@@ -28,6 +26,7 @@ from schemas.topics import (
     REPLIES,
 )
 from streams import metrics
+from streams.dead_letters import bury
 from streams.domain import render
 from streams.domain.account import Account, pack, unpack
 from streams.domain.decide import Decision, apart, decide
@@ -37,8 +36,6 @@ from streams.domain.receipts import second_half
 from streams.reference import Directory
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
 
-_LETTER_BYTES_MAX = DEAD_LETTERS.bytes_max - 100_000
-_PIECE_BYTES = 1_000_000
 Inbound = AnyCheck | AnyRedemption | AnyMemberCommand
 Door = Callable[[Any, Arrived], Taken]
 
@@ -319,27 +316,4 @@ def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str,
 
 
 def _bury(outbox: Outbox, batch: Batch, record: Record, problem: BadRecord) -> None:
-    """Keep a record that cannot be taken: its own bytes, with reason and origin in headers."""
-    key, value, left_out = _kept(record)
-    letter = DeadLetter.model_validate(
-        {
-            "code": problem.code,
-            "reason": problem.reason[:1900] + left_out,
-            "origin": _origin(batch, record),
-            "stage": batch.topic,
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.timestamp_ms / 1000)),
-        },
-        strict=False,
-    )
-    headers = (*letter.headers(), *_passed_on(record))
-    outbox.add(DEAD_LETTERS.name, key, value, timestamp_ms=record.timestamp_ms, headers=headers, bytes_max=_LETTER_BYTES_MAX)
-    metrics.DEAD_LETTERS.labels(batch.topic, problem.code).inc()
-
-
-def _kept(record: Record) -> tuple[bytes | None, bytes | None, str]:
-    """Key, value, and what the reason says when not all of them fits: a record that came compressed may be of any size."""
-    size = len(record.key or b"") + len(record.value or b"")
-    if size <= _LETTER_BYTES_MAX:
-        return record.key, record.value, ""
-    key, value = record.key and record.key[:_PIECE_BYTES], record.value and record.value[:_PIECE_BYTES]
-    return key, value, f"; of {size} bytes are kept the first {_PIECE_BYTES} of key and value, the whole is at its origin"
+    bury(outbox, batch, record, stage=batch.topic, code=problem.code, reason=problem.reason)

@@ -1,10 +1,11 @@
-"""`loy dead-letters list | show | replay`: what could not be taken, why, and how it is sent again.
+"""What could not be taken: how it is buried, and `loy dead-letters list | show | replay`: why, and how it is sent again.
 
 Law: a dead letter is sent again with its own bytes, key, time and partition, once; the header `replayed-from` on the new record
 is the only memory of that, so it lasts as long as the door keeps its records.
 """
 
 import asyncio
+import time
 from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
@@ -22,6 +23,7 @@ from schemas.codec import INBOUND, BadRecord, parse_inbound
 from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTERS, INBOUND_BYTES_MAX
+from streams import metrics, runtime
 from streams.log import Log, Origin, Record, open_log
 from streams.settings import reach
 
@@ -29,8 +31,40 @@ REPLAYED_FROM = "replayed-from"
 DOORS = tuple(INBOUND)
 SHOWN_BYTES = 4_000
 _IN_FLIGHT = 200
+_LETTER_BYTES_MAX = DEAD_LETTERS.bytes_max - 100_000
+_PIECE_BYTES = 1_000_000
 # Headers that stay behind: the letter's own, and the time the till sent it, from which latency would be measured.
 _LEFT_BEHIND = frozenset({*DeadLetter.model_fields, REPLAYED_FROM, "sent-at"})
+
+
+def bury(  # whose, whence, which, and why
+    outbox: runtime.Outbox, batch: runtime.Batch, record: runtime.Record, *, stage: str, code: Code, reason: str
+) -> None:
+    """Keep a record that cannot be taken: its own bytes, with the reason, where it came from and when it was sent in headers."""
+    key, value, left_out = _whole(record)
+    letter = DeadLetter.model_validate(
+        {
+            "code": code,
+            "reason": reason[:1900] + left_out,
+            "origin": f"{batch.topic}/{batch.partition}/{record.offset}",
+            "stage": stage,
+            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.timestamp_ms / 1000)),
+        },
+        strict=False,
+    )
+    sent = ((name, raw) for name, raw in record.headers if metrics.tells_time(name, raw))
+    headers = (*letter.headers(), *sent)
+    outbox.add(DEAD_LETTERS.name, key, value, timestamp_ms=record.timestamp_ms, headers=headers, bytes_max=_LETTER_BYTES_MAX)
+    metrics.DEAD_LETTERS.labels(batch.topic, code).inc()
+
+
+def _whole(record: runtime.Record) -> tuple[bytes | None, bytes | None, str]:
+    """Key, value, and what the reason says when not all of them fits: a record that came compressed may be of any size."""
+    size = len(record.key or b"") + len(record.value or b"")
+    if size <= _LETTER_BYTES_MAX:
+        return record.key, record.value, ""
+    key, value = record.key and record.key[:_PIECE_BYTES], record.value and record.value[:_PIECE_BYTES]
+    return key, value, f"; of {size} bytes are kept the first {_PIECE_BYTES} of key and value, the whole is at its origin"
 
 
 class UnknownDeadLetterError(LookupError):

@@ -21,9 +21,9 @@ from connectors.courier import Courier, OnRejected
 from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, Unreadable, contact_of
 from connectors.sink import Audited, Demanding, Sink
 from schemas.codes import Code
-from schemas.dead_letters import DeadLetter
-from schemas.topics import DEAD_LETTERS, EVENTS, MEMBERS, Topic
+from schemas.topics import EVENTS, MEMBERS, Topic
 from streams import metrics, runtime
+from streams.dead_letters import bury
 from streams.log import open_log
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
 
@@ -161,6 +161,7 @@ class SinkAgent:
 
     def __init__(self, sink: Sink, courier: Courier, table: PartitionedTable, app: runtime.App) -> None:
         self._sink = sink
+        self._stage = f"sink-{sink.name}"
         self._courier = courier
         self._table = table
         self._app = app
@@ -185,10 +186,11 @@ class SinkAgent:
         meter, outbox = metrics.Meter("sink", batch.records), self._app.outbox()
         work = self._work(batch, outbox)
 
-        def bury(item: Item, why: Rejected) -> None:
-            _bury(outbox, batch, work.refuse(item), self._sink.name, Code.VENDOR_REJECTED, f"{why.code}: {why.words}")
+        def refuse(item: Item, why: Rejected) -> None:
+            words = f"{why.code}: {why.words}"
+            bury(outbox, batch, work.refuse(item), stage=self._stage, code=Code.VENDOR_REJECTED, reason=words)
 
-        await self._while_ours(self._send(work.items(), bury))
+        await self._while_ours(self._send(work.items(), refuse))
         outbox.write(self._table, batch.partition, {key: _encode(row) for key, row in work.rows.items()})
         await outbox.flush()
         meter.stop()
@@ -244,36 +246,13 @@ class SinkAgent:
                 else:
                     history += work.event(key, row, record, notify=record.offset >= lease)
             except Unreadable as failure:
-                _bury(outbox, batch, record, self._sink.name, Code.SCHEMA, str(failure))
+                bury(outbox, batch, record, stage=self._stage, code=Code.SCHEMA, reason=str(failure))
         metrics.SINK_ITEMS.labels(self._sink.name, "skipped").inc(history)
         return work
 
     def _row(self, partition: int, key: bytes) -> Row:
         stored = self._table.get(partition, key)
         return _decode(stored) if stored is not None else Row()
-
-
-def _bury(outbox: Outbox, batch: Batch, record: Record, sink: str, code: Code, reason: str) -> None:
-    """Keep the record whole, with the reason: the vendor's words."""
-    letter = DeadLetter.model_validate(
-        {
-            "code": code,
-            "reason": reason[:2000],
-            "origin": f"{batch.topic}/{batch.partition}/{record.offset}",
-            "stage": f"sink-{sink}",
-            "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.timestamp_ms / 1000)),
-        },
-        strict=False,
-    )
-    outbox.add(
-        DEAD_LETTERS.name,
-        record.key,
-        record.value,
-        timestamp_ms=record.timestamp_ms,
-        headers=letter.headers(),
-        bytes_max=DEAD_LETTERS.bytes_max - 100_000,
-    )
-    metrics.DEAD_LETTERS.labels(batch.topic, code).inc()
 
 
 class Auditor:
