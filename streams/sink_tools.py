@@ -110,7 +110,8 @@ async def dry_run(bootstrap: str, sink: Sink, count: int = 3) -> RenderableType:
     items = [ProfileChange(found.person(member), first=True) for member in found.ids()[:count]]
     parts: list[RenderableType] = []
     for call in requests(sink, items):
-        parts.append(Text(f"{call.method} {call.path}  ({call.operation})", style="bold"))
+        address = call.path if call.path.startswith("http") else sink.base_url + call.path
+        parts.append(Text(f"{call.method} {address}  ({call.operation})", style="bold"))
         parts.append(Text(_body(call)))
     return Group(*parts) if parts else Text("There is nobody to tell of.")
 
