@@ -73,7 +73,7 @@ def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> 
         settle(turn)
     if now // DAY != account.now // DAY:
         forget(turn)
-    turn.time = now
+    turn.reach(now)
     follow = _apply(turn, command)
     turn.account.next_due, turn.account.settled_by = settle(turn), plan.key
     return Decision(turn.account, _seal(turn, command, follow, account))

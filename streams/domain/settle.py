@@ -35,9 +35,9 @@ def settle(turn: Turn) -> int:
         at, _, action = min(_agenda(turn), key=itemgetter(0, 1))
         if at > turn.now:
             break
-        turn.time = max(turn.time, at)
+        turn.reach(max(turn.time, at))
         action(at)
-    turn.time = turn.now
+    turn.reach(turn.now)
     return 0 if at == NEVER else at
 
 

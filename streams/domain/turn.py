@@ -4,8 +4,6 @@ Law: points move by `post` alone, and every posting belongs to the fact that `sa
 changes without an event that shows the change.
 """
 
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
@@ -32,9 +30,6 @@ class Answer:
 class Turn:
     """A command in progress. Made by `decide`, changed by the leaves it calls, then sealed into an outcome."""
 
-    purses: Mapping[str, "Turn"] = MappingProxyType({})
-    """What it does in wallets beside the main one (`wallets.purse`); nearly always nothing."""
-
     def __init__(self, account: Account, plan: Plan, now: int, cause: str) -> None:
         self.account = account
         self.plan = plan
@@ -44,7 +39,15 @@ class Turn:
         self.facts: list[Fact] = []
         self.answer = Answer()
         self.sale: SaleRecord | None = None
+        self.purses: dict[str, Turn] = {}
+        """What it does in wallets beside the main one (`wallets.purse`); nearly always nothing."""
         self._moves: list[Move] = []
+
+    def reach(self, time: int) -> None:
+        """Settling has come so far, in all wallets at once."""
+        self.time = time
+        for purse in self.purses.values():
+            purse.time = time
 
     def post(self, source: Book, target: Book, points: int, lot: int = 0) -> None:
         """Move points. A zero is no posting."""
@@ -96,3 +99,34 @@ class Turn:
             changed if other is lot else other for other in self.account.lots if other is not lot or changed.points
         )
         return changed
+
+
+_CHANGES = {
+    "LOY_POINT_ACCRUAL": "accrued",
+    "LOY_POINT_RESERVED": "reserved",
+    "LOY_POINT_FREED": "freed",
+    "LOY_POINT_REDEMPTION": "redeemed",
+    "LOY_POINT_REVERSED": "reversed",
+    "LOY_POINT_RESTORED": "restored",
+    "LOY_POINT_EXPIRED": "expired",
+    "LOY_POINT_EXPIRING_SOON": "expiring_soon",
+    "LOY_FRAUD_CLEARED": "cleared",
+}
+_TOLD = ("points", "check_id", "of", "reservation", "reward", "expires_at")
+
+
+class Purse(Turn):
+    """What a turn does in one wallet. Its facts are told among those of the member's turn, as changes of that wallet."""
+
+    def __init__(self, whole: Turn, account: Account) -> None:
+        super().__init__(account, whole.plan.of_wallet(account.key), whole.now, whole.cause)
+        self.facts = whole.facts
+        self.time = whole.time
+
+    def say(self, kind: str, at: int, **detail: Any) -> None:
+        """State a fact of this wallet."""
+        if kind in _CHANGES:
+            told = {name: detail[name] for name in _TOLD if detail.get(name) is not None}
+            super().say("LOY_WALLET_CHANGE", at, wallet=self.account.key, change=_CHANGES[kind], **told)
+        else:
+            super().say(kind, at, **detail)

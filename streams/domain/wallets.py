@@ -5,7 +5,6 @@ under one cause. A program without wallets pays nothing for them.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 from schemas.codes import Code
 from schemas.commands import Convert
@@ -13,46 +12,7 @@ from schemas.earning import MAIN
 from streams.domain.account import Account
 from streams.domain.calendar import epoch
 from streams.domain.lots import give, take
-from streams.domain.turn import Turn
-
-_CHANGES = {
-    "LOY_POINT_ACCRUAL": "accrued",
-    "LOY_POINT_RESERVED": "reserved",
-    "LOY_POINT_FREED": "freed",
-    "LOY_POINT_REDEMPTION": "redeemed",
-    "LOY_POINT_REVERSED": "reversed",
-    "LOY_POINT_RESTORED": "restored",
-    "LOY_POINT_EXPIRED": "expired",
-    "LOY_POINT_EXPIRING_SOON": "expiring_soon",
-    "LOY_FRAUD_CLEARED": "cleared",
-}
-_TOLD = ("points", "check_id", "of", "reservation", "reward", "expires_at")
-
-
-class Purse(Turn):
-    """What a turn does in one wallet. Its facts are told among those of the member's turn, as changes of that wallet."""
-
-    def __init__(self, whole: Turn, account: Account) -> None:
-        self._whole = whole
-        super().__init__(account, whole.plan.of_wallet(account.key), whole.now, whole.cause)
-        self.facts = whole.facts
-
-    @property
-    def time(self) -> int:
-        """How far settling has come, in all wallets at once."""
-        return self._whole.time
-
-    @time.setter
-    def time(self, _at: int) -> None:
-        pass
-
-    def say(self, kind: str, at: int, **detail: Any) -> None:
-        """State a fact of this wallet."""
-        if kind in _CHANGES:
-            told = {name: detail[name] for name in _TOLD if detail.get(name) is not None}
-            super().say("LOY_WALLET_CHANGE", at, wallet=self.account.key, change=_CHANGES[kind], **told)
-        else:
-            super().say(kind, at, **detail)
+from streams.domain.turn import Purse, Turn
 
 
 def purse(turn: Turn, wallet: str) -> Turn:
@@ -64,7 +24,7 @@ def purse(turn: Turn, wallet: str) -> Turn:
         own = known.draft() if known else Account(key=wallet, status="in", last_purchase=turn.account.last_purchase)
         mine = turn.account.wallets
         turn.account.wallets = tuple(own if one is known else one for one in mine) if known else (*mine, own)
-        turn.purses = {**turn.purses, wallet: Purse(turn, own)}
+        turn.purses[wallet] = Purse(turn, own)
     return turn.purses[wallet]
 
 
