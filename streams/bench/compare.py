@@ -19,7 +19,7 @@ from streams.baskets import Arrival
 from streams.bench.filling import fill
 from streams.bench.peers.engines import ROOT, Engine, EngineMissingError
 from streams.bench.peers.job import accrue
-from streams.bench.processes import cpu_seconds, peak_bytes, standing_still
+from streams.bench.processes import at_rest, cpu_seconds, peak_bytes, standing_still
 from streams.bench.throughput import Rate
 from streams.bench.topics import BenchError, committed, grown
 from streams.log import Log, latest_by_key
@@ -93,6 +93,7 @@ class Comparison:
         await self._lay(engine.checks, warm_up)
         async with _running(command, folder) as process:
             await self._done(engine, process, warm_events)
+            await at_rest(process.process.pid)
             with standing_still(process.process.pid):
                 await self._lay(engine.checks, load)
                 events = reference.take(load)

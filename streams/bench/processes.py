@@ -17,6 +17,8 @@ _TICK = os.sysconf("SC_CLK_TCK")
 _READY = "Worker ready"
 _READY_SECONDS = 600
 _LOOK_SECONDS = 0.02
+_REST_SECONDS = 20
+_REST_CPU = 0.1  # seconds a second
 
 
 def cpu_seconds(pid: int) -> float:
@@ -46,6 +48,16 @@ def standing_still(*pids: int) -> Iterator[None]:
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
+
+
+async def at_rest(pid: int) -> None:
+    """Back when the process does next to nothing any more: a Java virtual machine compiles on when the work is done."""
+    used, deadline = cpu_seconds(pid), time.monotonic() + _REST_SECONDS
+    while time.monotonic() < deadline:
+        await asyncio.sleep(1)
+        used, before = cpu_seconds(pid), used
+        if used - before < _REST_CPU:
+            return
 
 
 async def ready(worker: Worker) -> None:
