@@ -34,9 +34,14 @@ class Faults:
         self._fleet = fleet
         self._session = session_seconds
         self._tell = tell
+        self._seconds = 0.0
 
-    async def carry_out(self, plan: Sequence[Fault]) -> None:
-        """All of it; back when everything is healed. Raises ClusterError when the cluster does not come back."""
+    async def carry_out(self, plan: Sequence[Fault], seconds: float) -> None:
+        """What of it comes to pass within so many seconds, and each kind once; back when everything is healed.
+
+        Raises ClusterError when the cluster does not come back.
+        """
+        self._seconds = seconds
         began = time.monotonic()
         async with asyncio.TaskGroup() as lanes:
             lanes.create_task(self._lane([fault for fault in plan if fault.kind in WORKERS], began))
@@ -45,6 +50,8 @@ class Faults:
     async def _lane(self, faults: Sequence[Fault], began: float) -> None:
         for fault in faults:
             await asyncio.sleep(max(0.0, began + fault.at - time.monotonic()))
+            if time.monotonic() > began + self._seconds and any(one.fault.kind is fault.kind for one in self.struck):
+                continue  # healing took longer than planned
             self._tell(f"{time.monotonic() - began:6.1f} s  {fault.kind}")
             at = time.monotonic()
             await self._strike[fault.kind](self, fault)

@@ -99,7 +99,7 @@ class _Run:
         ends = time.monotonic() + seconds
         try:
             async with asyncio.TaskGroup() as side_by_side:
-                striking = side_by_side.create_task(self._faults.carry_out(faults))
+                striking = side_by_side.create_task(self._faults.carry_out(faults, seconds))
                 shopping = tills.shopping(lambda: not striking.done() or time.monotonic() < ends)
                 side_by_side.create_task(self._line.send_all(shopping, RATE))
         except ExceptionGroup as failures:
