@@ -139,12 +139,12 @@ def _checks(picture: Picture) -> Table:
     return _figures(
         "Checks",
         [
-            ("a second", f"{picture.rate('loy_outcomes_total', type=('sale', 'return', 'void')):,.1f}", False),
-            ("redemptions a second", f"{picture.rate('loy_outcomes_total', type='redeem'):,.1f}", False),
-            ("refused a second", f"{refused:,.1f}", False),
-            ("answered, p50", _seconds(picture.quantile(0.5, "loy_answer_seconds", door=tills)), False),
-            ("answered, p99", _seconds(late), late is not None and late > IN_TIME),
-            ("within 2 s so far", f"{share:.3%}", share < 0.999),
+            ("checks/s", f"{picture.rate('loy_outcomes_total', type=('sale', 'return', 'void')):,.1f}", False),
+            ("redemptions/s", f"{picture.rate('loy_outcomes_total', type='redeem'):,.1f}", False),
+            ("refused/s", f"{refused:,.1f}", False),
+            ("answer p50", _seconds(picture.quantile(0.5, "loy_answer_seconds", door=tills)), False),
+            ("answer p99", _seconds(late), late is not None and late > IN_TIME),
+            ("within 2 s", f"{share:.3%}", share < 0.999),
             ("dead letters", f"{picture.total('loy_dead_letters_total'):,.0f}", False),
         ],
     )
@@ -156,8 +156,8 @@ def _points(picture: Picture) -> Table:
         ("burned", {"target": "used"}),
         ("expired", {"target": "expired"}),
     ]
-    rows = [(f"{name} a minute", f"{60 * picture.rate('loy_points_total', **where):,.0f}", False) for name, where in moved]
-    rows += [(f"owed: {book}", f"{picture.total('loy_balance_points', book=book):,.0f}", False) for book in OWED]
+    rows = [(f"{name}/min", f"{60 * picture.rate('loy_points_total', **where):,.0f}", False) for name, where in moved]
+    rows += [(book, f"{picture.total('loy_balance_points', book=book):,.0f}", False) for book in OWED]
     wrong = picture.total("loy_ledger_imbalance")
     return _figures("Points", [*rows, ("accounts wrong", f"{wrong:,.0f}", wrong > 0)])
 
@@ -170,7 +170,7 @@ def _waiting(picture: Picture) -> Table:
         records = picture.total("loy_lag_records", topic=topic)
         rows.append((topic, f"{records:,.0f}  {_seconds(oldest)}", oldest > (60 if topic.startswith("loy.") else 30)))
     held = picture.total("loy_fraud_holds")
-    return _figures("Waiting: records, oldest", [*rows, ("held for review", f"{held:,.0f}", False)])
+    return _figures("Waiting: records, oldest", [*rows, ("in review", f"{held:,.0f}", False)])
 
 
 def _processes(picture: Picture) -> Table:

@@ -47,6 +47,8 @@ def series(counter: Counter, *labels: str) -> Counter:
 
 _MOVES = ("issued available", "issued pending", "issued held", "pending available", "held available", "available reserved")
 _ENDS = ("reserved used", "available expired", "available reversed", "pending reversed", "held reversed")
+_DOORS = ("pos.checks", "pos.redemptions", "crm.members")
+_KEPT = [(door, code) for door in _DOORS for code in ("NOT_JSON", "SCHEMA")] + [("loy.commands", "BEYOND_HORIZON")]
 
 
 def begin_worker() -> None:
@@ -60,6 +62,8 @@ def begin_worker() -> None:
     for kind in ("sale", "return", "void", "redeem"):
         for outcome in ("applied", "repeated", "refused", "parked"):
             series(catalogue.OUTCOMES, kind, outcome)
+    for topic, code in _KEPT:
+        series(catalogue.DEAD_LETTERS, topic, code)
     for move in (*_MOVES, *_ENDS):
         series(catalogue.POINTS, *move.split())
 

@@ -55,13 +55,13 @@ SNAPSHOT = """\
 ╭─ Loystream, 2 processes ───────────────────────────────────────────────────────────────────────────────────╮
 │                                                                                                            │
 │  Checks                             Points                             Waiting: records, oldest            │
-│  a second                   230.0   earned a minute            9,000   pos.checks                0  0 ms   │
-│  redemptions a second         0.0   burned a minute                0   held for review                 0   │
-│  refused a second             0.0   expired a minute               0                                       │
-│  answered, p50             500 ms   owed: available            1,000                                       │
-│  answered, p99             990 ms   owed: pending                  0                                       │
-│  within 2 s so far       100.000%   owed: held                     0                                       │
-│  dead letters                   0   owed: reserved                 0                                       │
+│  checks/s                   230.0   earned/min                 9,000   pos.checks                0  0 ms   │
+│  redemptions/s                0.0   burned/min                     0   in review                       0   │
+│  refused/s                    0.0   expired/min                    0                                       │
+│  answer p50                500 ms   available                  1,000                                       │
+│  answer p99                990 ms   pending                        0                                       │
+│  within 2 s              100.000%   held                           0                                       │
+│  dead letters                   0   reserved                       0                                       │
 │                                     accounts wrong                 0                                       │
 │                                                                                                            │
 │  process   role      ready  memory  CPU  loop late                                                         │
