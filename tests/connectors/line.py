@@ -1,18 +1,10 @@
 """A sink's worker between a real broker and a sandbox: what is written to the topics, and what the worker says."""
 
-import asyncio
 import contextlib
-import os
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from datetime import UTC, datetime, timedelta
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.events import SOURCE, dataschema
 from schemas.topics import DEAD_LETTERS, EVENTS, MEMBERS, TOPICS
@@ -22,20 +14,9 @@ from streams.log import read_topic
 from streams.settings import Settings
 from streams.topic_admin import apply_topics
 from tests.connectors.ground import PROFILE, contact_of, event_id_of, example
+from tests.processes import Process, clear, until
 
 PARTITIONS = 2
-DEADLINE = 60.0
-
-
-async def until(condition, what, seconds=DEADLINE):
-    """Wait for a condition, plain or async; fail with its name."""
-    end = time.monotonic() + seconds
-    while True:
-        holds = condition()
-        if await holds if asyncio.iscoroutine(holds) else holds:
-            return
-        assert time.monotonic() < end, f"waited {seconds:.0f} s in vain: {what}"
-        await asyncio.sleep(0.05)
 
 
 class Line:
@@ -53,7 +34,7 @@ class Line:
     @contextlib.asynccontextmanager
     async def running(self):
         names = [*(topic.name for topic in TOPICS), *(topic.name for topic in changelogs(self.settings))]
-        await _clear(self.bootstrap, names)
+        await clear(self.bootstrap, names)
         await apply_topics(self.bootstrap, PARTITIONS, extra=changelogs(self.settings))
         self.producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=5)
         await self.producer.start()
@@ -63,7 +44,7 @@ class Line:
             for worker in self.workers:
                 worker.end()
             await self.producer.stop()
-            await _clear(self.bootstrap, names)
+            await clear(self.bootstrap, names)
 
     def worker(self, name="w"):
         worker = SinkWorker(self, name)
@@ -122,79 +103,14 @@ class Line:
         return found
 
 
-class SinkWorker:
+class SinkWorker(Process):
     """`loy sink` in a process of its own."""
 
     def __init__(self, line, name):
-        self._line = line
-        folder = line.settings.data
-        self.log = folder / f"{name}.log"
-        self.metrics_port = free_port()
-        values = line.settings.model_dump(exclude={"identity_key"}, exclude_none=True)
-        values |= {"data": folder / name, "metrics_port": self.metrics_port}
-        sandboxed = line.ground.bench.environment(line.ground.url) | line.ground.settings
-        self._env = os.environ | {f"LOY_{key.upper()}": str(value) for key, value in values.items()} | dict(sandboxed)
-        self.process = None
-
-    def start(self):
-        with self.log.open("ab") as out:
-            command = [sys.executable, "-m", "streams", "sink", self._line.ground.bench.sink]
-            self.process = subprocess.Popen(command, env=self._env, stdout=out, stderr=out)
-        return self
-
-    async def ready(self, times=1):
-        await until(lambda: self.said().count("Worker ready") >= times or not self.runs, f"{self.log} ready")
-        assert self.runs, self.said()[-3000:]
-        return self
-
-    def said(self):
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
-
-    @property
-    def runs(self):
-        return self.process.poll() is None
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    async def stop(self):
-        """Ask it to end in good order; its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return await asyncio.to_thread(self.process.wait, DEADLINE * 2)
-
-    def end(self):
-        if self.process is not None and self.runs:
-            self.kill()
-        print(f"---- {self.log}\n{self.said()[-3000:]}")  # noqa: T201  # pytest shows it when the test failed
-
-    async def metrics(self):
-        """Every series with its value."""
-
-        def scrape():
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
-                return answer.read().decode()
-
-        lines = (await asyncio.to_thread(scrape)).splitlines()
-        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
+        bench = line.ground.bench
+        settings = line.settings.model_copy(update={"metrics_port": free_port()})
+        super().__init__(["sink", bench.sink], settings, name, bench.environment(line.ground.url) | line.ground.settings)
 
 
 def _now():
     return (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
-
-
-async def _clear(bootstrap, names):
-    """Delete topics; back when they are gone."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        there = set(await admin.list_topics()) & set(names)
-        if there:
-            await admin.delete_topics(sorted(there))
-
-        async def gone():
-            return not set(await admin.list_topics()) & there
-
-        await until(gone, "the old topics are gone")
-    finally:
-        await admin.close()

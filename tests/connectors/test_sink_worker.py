@@ -47,7 +47,7 @@ async def test_a_worker_killed_while_the_vendor_works_loses_nothing(line):
     sandbox.fault(kind="slow", seconds=1.5, path="/people/3/events")
     ids = await line.write(*(line.event(member) for _ in range(20) for member in MEMBERS))
     await until(lambda: not sandbox.faults, "the batch is on its way")
-    worker.kill()
+    await worker.kill()
     await line.worker("again").start().ready()
     await until(lambda: {seen.key for seen in sandbox.events()} == set(ids), "all events")
     for number, member in enumerate(MEMBERS):
@@ -136,7 +136,7 @@ async def test_a_worker_stops_and_another_takes_over_while_the_vendor_is_down(li
     assert await first.stop() == 0
     sandbox.fault(kind="clear")
     await until(lambda: {seen.key for seen in sandbox.events()} == set(ids), "all events")
-    assert second.runs
+    assert second.running
 
 
 async def test_what_the_vendor_refuses_is_a_dead_letter_with_its_words(line):

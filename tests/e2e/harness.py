@@ -2,19 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-import urllib.request
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.dead_letters import DeadLetter
 from schemas.events import parse_event
@@ -41,80 +34,22 @@ from streams.rebuild import fold, rebuilt_hash, state_hash
 from streams.settings import Settings
 from streams.system import install
 from streams.verify import verify
+from tests.processes import DEADLINE, Process, clear, until
 
-DEADLINE = 60.0
 PARTITIONS = 4
 START = datetime(2024, 3, 4, 10, 0, tzinfo=UTC)  # a Monday
 HEARD = (EVENTS.name, REPLIES.name, DEAD_LETTERS.name, IDENTITIES.name, MEMBERS.name)
 
 
-async def until(condition, what, seconds=DEADLINE):
-    """Wait for a condition (plain or async); fail with its name, which may be a function."""
-    end = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if asyncio.iscoroutine(result):
-            result = await result
-        if result:
-            return result
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {seconds:.0f} s in vain: {what() if callable(what) else what}")
-        await asyncio.sleep(0.05)
-
-
-class Worker:
+class Worker(Process):
     """A worker process with a data folder and a metrics port of its own."""
 
     def __init__(self, settings, name):
-        self.settings = settings.model_copy(update={"data": settings.data / name, "metrics_port": free_port()})
-        self.log = settings.data / f"{name}.log"
+        super().__init__(["worker"], settings.model_copy(update={"metrics_port": free_port()}), name)
         self.start()
-
-    def start(self):
-        values = self.settings.model_dump(exclude={"identity_key"}, exclude_none=True)
-        env = os.environ | {f"LOY_{name.upper()}": str(value) for name, value in values.items()}
-        with self.log.open("ab") as out:
-            self.process = subprocess.Popen([sys.executable, "-m", "streams", "worker"], env=env, stdout=out, stderr=out)
-
-    def said(self):
-        return self.log.read_text(errors="replace")
-
-    @property
-    def running(self):
-        return self.process.poll() is None
-
-    async def ready(self, times=1):
-        """Wait until it has taken up its partitions for the n-th time."""
-        await until(lambda: self.said().count("Worker ready") >= times or not self.running, f"{self.log} ready")
-        assert self.running, self.said()[-3000:]
-        return self
-
-    async def ended(self):
-        await until(lambda: not self.running, f"{self.log} ends")
-        return self.process.returncode
-
-    async def stop(self):
-        """Ask it to stop in good order; its exit code."""
-        self.process.send_signal(signal.SIGTERM)
-        return await self.ended()
-
-    async def kill(self):
-        self.process.kill()
-        await self.ended()
 
     def wipe(self):
         shutil.rmtree(self.settings.data)
-
-    async def metrics(self):
-        """Every series with its value, as scraped."""
-        url = f"http://127.0.0.1:{self.settings.metrics_port}/metrics"
-
-        def scrape():
-            with urllib.request.urlopen(url, timeout=10) as answer:
-                return answer.read().decode()
-
-        lines = (await asyncio.to_thread(scrape)).splitlines()
-        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
 
 
 class System:
@@ -134,7 +69,7 @@ class System:
 
     @contextlib.asynccontextmanager
     async def running(self, *programs):
-        await _clear(self.bootstrap, [*(topic.name for topic in TOPICS), *(topic.name for topic in changelogs(self.settings))])
+        await clear(self.bootstrap, [*(topic.name for topic in TOPICS), *(topic.name for topic in changelogs(self.settings))])
         await install(self.settings, *programs, keep_history=True)
         self._producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, linger_ms=2, max_request_size=12_500_000)
         await self._producer.start()
@@ -145,10 +80,7 @@ class System:
             yield self
         finally:
             for worker in self.workers:
-                if worker.running:
-                    worker.process.kill()
-                worker.process.wait()
-                print(f"---- {worker.log}\n{worker.said()[-3000:]}")  # noqa: T201  # pytest shows it when the test failed
+                worker.end()
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
             await self._consumer.stop()
@@ -295,20 +227,3 @@ class System:
         assert findings.ok, findings.violation
         assert kept == await rebuilt_hash(self.bootstrap)
         return findings.figures, kept
-
-
-async def _clear(bootstrap, names):
-    """Delete the topics that an earlier test left."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        there = set(await admin.list_topics()) & set(names)
-        if there:
-            await admin.delete_topics(sorted(there))
-
-            async def gone():
-                return not set(await admin.list_topics()) & there
-
-            await until(gone, "the old topics are gone")
-    finally:
-        await admin.close()
