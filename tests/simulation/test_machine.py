@@ -26,7 +26,14 @@ FIRST_SEED = int(os.environ.get("LOY_SIMULATION_SEED", "1"))
 
 def run(seed: int, acts: int = 150) -> World:
     """One random world from its seed."""
-    world = World(Random(seed), rules=Rules(debt="floor" if seed % 3 == 0 else "allow", expiry_months=seed % 4))
+    rules = Rules(
+        debt="floor" if seed % 3 == 0 else "allow",
+        expiry_months=seed % 4,
+        stars="food" if seed % 2 else "",
+        stars_months=seed % 3,
+        stars_debt="floor" if seed % 5 == 0 else "allow",
+    )
+    world = World(Random(seed), rules=rules)
     world.open_the_accounts()
     for _ in range(acts):
         world.act()

@@ -12,7 +12,7 @@ import orjson
 
 from schemas.codec import parse_command, parse_inbound
 from schemas.commands import AnyCommand
-from schemas.members import Adjust, Approve, OptIn, OptOut
+from schemas.members import Adjust, Approve, ConvertPoints, OptIn, OptOut
 from schemas.redemptions import Cancel, Confirm, Reserve
 from schemas.topics import CHECKS, MEMBER_COMMANDS, REDEMPTIONS
 from streams.chaos.oracle import DAY, Record, record_id
@@ -37,6 +37,7 @@ def as_command(member: str, record: Record, program: str) -> AnyCommand:
         OptOut: ("leave", {"at": wire["at"]}),
         Adjust: ("adjust", {name: wire.get(name) for name in ("at", "points", "reason", "actor")}),
         Approve: ("decide", {"decision": wire}),
+        ConvertPoints: ("convert_points", {name: wire.get(name) for name in ("at", "wallet", "into", "points")}),
     }
     kind, body = kinds.get(type(record)) or (wire["type"], {"check": wire})
     common = {"id": record_id(record), "account": member, "program": program, "fingerprint": fingerprint(wire)}

@@ -142,8 +142,18 @@ class World(Shopping):
     def by_hand(self, member: str, at: int) -> Any:
         random = self.random
         common = {"loyalty_id": member, "at": datetime.fromtimestamp(at, UTC).isoformat()}
-        kind = random.choice(("adjust", "adjust", "approve", "approve", "opt_in", "opt_in", "opt_out"))
+        kinds = ("adjust", "adjust", "approve", "approve", "opt_in", "opt_in", "opt_out")
+        kind = random.choice((*kinds, *(["convert_points"] * 7 if self.rules.stars else [])))
         name = self.fresh(kind)
+        if kind == "convert_points":
+            into = random.choice(("main", "main", "main", "moons"))
+            return {
+                "type": kind,
+                "command_id": name,
+                "wallet": "stars",
+                "into": into,
+                "points": random.choice((3, 6, 7, 30)),
+            } | common
         if kind == "adjust":
             points = random.choice((-2000, -300, -20, 15, 200, 1500))
             return {"type": kind, "command_id": name, "points": points, "reason": "why", "actor": "ann"} | common
@@ -222,6 +232,11 @@ class World(Shopping):
         found = {name: getattr(balance, name) for name in balance.__struct_fields__ if name != "pending"}
         assert expected.as_dict() == found | {"tier": self.rules.tiers[account.tier.level][0]}, member
         assert balance.pending == 0
+        stars = next((wallet for wallet in account.wallets if wallet.key == "stars"), Account())
+        found = {name: getattr(balance_of(stars), name) for name in balance.__struct_fields__ if name != "pending"}
+        expected = self.naive.members[member].stars.stands()
+        assert expected.conserved
+        assert expected.as_dict() == found | {"tier": ""}, member
 
     def judge_outputs(self) -> None:
         """One body per event, no gap in any account, one answer per record however often it was processed."""

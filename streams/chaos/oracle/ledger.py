@@ -5,29 +5,32 @@ with its Kafka timestamp; slow, plain, and right by inspection. It knows one kin
 earning, expiry, redemption, returns, debts, adjustments and yearly spend tiers.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from math import floor
 
 from schemas.checks import AnyCheck, Return, Sale, Void
-from schemas.members import Adjust, Approve, OptIn, OptOut
+from schemas.members import Adjust, Approve, ConvertPoints, OptIn, OptOut
 from schemas.redemptions import AnyRedemption, Cancel, Confirm, Reserve
-from streams.chaos.oracle.parts import Booking, Bought, Figures, Point, Waiting, add, came_back
-from streams.chaos.oracle.rules import Rules, earning_minor, line_points, month_end, net, record_id, seconds
+from streams.chaos.oracle.parts import Booking, Bought, Figures, Waiting, add, came_back
+from streams.chaos.oracle.rules import Rules, earning_minor, line_points, line_stars, net, record_id, seconds
+from streams.chaos.oracle.wallet import NaiveWallet
 
 DAY = 86_400
 HORIZON = 35 * DAY
 REMEMBERED = 37 * DAY
 
-Record = AnyCheck | AnyRedemption | Adjust | Approve | OptIn | OptOut
+Record = AnyCheck | AnyRedemption | Adjust | Approve | ConvertPoints | OptIn | OptOut
 
 
-class NaiveMember:
+class NaiveMember(NaiveWallet):
     """Everything about one member, kept for ever."""
 
     def __init__(self, rules: Rules) -> None:
+        super().__init__(rules.debt, rules.expiry_months)
         self.rules = rules
+        self.stars = NaiveWallet(rules.stars_debt, rules.stars_months)
         self.joined = False
         self.known = False
         """Joined once, whatever came after."""
@@ -36,11 +39,6 @@ class NaiveMember:
         self.acts: list[int] = []
         """When the member bought; when anything was bought, brought back or redeemed."""
         self.told_at = 0
-        self.points: list[Point] = []
-        self.owed = 0
-        self.missed: Counter[int] = Counter()
-        """Lot -> points that its return did not find, because they were reserved or used."""
-        self.totals: Counter[str] = Counter()
         self.seen: dict[str, tuple[Record, int]] = {}
         self.sales: dict[str, Bought] = {}
         self.bookings: dict[str, Booking] = {}
@@ -51,8 +49,6 @@ class NaiveMember:
         self.level_since: date | None = None
         self.level_year = 0
         """The last year in which the level is held without being earned again."""
-        self.lots = 0
-        self.now = 0
 
     # ------------------------------------------------------------ the answer
 
@@ -60,18 +56,7 @@ class NaiveMember:
         """Where the points stand at `now`."""
         if now is not None:
             self.pass_time(now)
-        where = Counter(point.where for point in self.points)
-        return Figures(
-            earned=self.totals["earned"],
-            reversed=self.totals["reversed"],
-            adjusted=self.totals["adjusted"],
-            used=where["used"],
-            expired=where["expired"],
-            available=where["available"],
-            held=where["reserved"],
-            debt=self.owed,
-            tier=self.rules.tiers[self.level][0],
-        )
+        return self.stands(self.rules.tiers[self.level][0])
 
     # ------------------------------------------------------------ one record
 
@@ -87,6 +72,7 @@ class NaiveMember:
         self.seen[name] = (record, now)
         done = self._apply(record, name)
         self.expire(now)
+        self.stars.expire(now)
         return done
 
     def remembers(self, seen: int, now: int) -> bool:
@@ -109,6 +95,8 @@ class NaiveMember:
                 done = self._adjust(record, name)
             case Approve():
                 done = self._approve(record)
+            case ConvertPoints() if self.joined:
+                done = self._convert(record)
             case OptOut() if self.joined:
                 done, self.joined = True, False
                 for booking in self.bookings.values():
@@ -135,14 +123,11 @@ class NaiveMember:
                 self.expire(booking.due)
                 self._free(booking, "expired", booking.due)
         self.expire(now)
+        self.stars.now = self.now
+        self.stars.expire(now)
         self.waiting = [one for one in self.waiting if one.due > now]
         if self.joined:
             self._begin_years(now)
-
-    def expire(self, now: int) -> None:
-        for point in self.points:
-            if point.where == "available" and point.ends <= now:
-                point.where = "expired"
 
     def _begin_years(self, now: int) -> None:
         this_year = datetime.fromtimestamp(now, UTC).year
@@ -156,38 +141,6 @@ class NaiveMember:
             if self.level != held:
                 self.level_since = date(year, 1, 1)
 
-    # ------------------------------------------------------------ points
-
-    def _usable(self, at: int) -> list[Point]:
-        points = [point for point in self.points if point.where == "available" and point.ends > at]
-        return sorted(points, key=lambda point: (point.ends, point.earned_at, point.lot))
-
-    def _repay(self, at: int) -> None:
-        for point in self._usable(at)[: self.owed]:
-            point.where = "repaid"
-            self.owed -= 1
-
-    def _come_back(self, points: Iterable[Point], at: int) -> None:
-        """What was reserved or used is usable again; but what a return of its sale has missed pays the debt of that first."""
-        for point in points:
-            point.where = "available"
-            if self.missed[point.lot]:
-                self.missed[point.lot] -= 1
-                if self.rules.debt == "floor":
-                    point.where = "reversed"
-                    self.totals["reversed"] += 1
-                elif self.owed:
-                    point.where = "repaid"
-                    self.owed -= 1
-        self._repay(at)
-
-    def _new_points(self, number: int, at: int, day: date) -> int:
-        self.lots += 1
-        ends = month_end(day, self.rules.expiry_months)
-        self.points += [Point(self.lots, ends, at) for _ in range(number)]
-        self._repay(self.now)
-        return self.lots
-
     # ------------------------------------------------------------ a sale
 
     def _sell(self, sale: Sale, name: str) -> None:
@@ -199,7 +152,12 @@ class NaiveMember:
         number = sum(map(sum, bought.points.values()))
         self.totals["earned"] += number
         if number:
-            bought.lot = self._new_points(number, seconds(sale.at), sale.at.date())
+            bought.lot = self.new_points(number, seconds(sale.at), sale.at.date())
+        bought.stars = line_stars(sale, earning, self.rules)
+        number = sum(bought.stars.values())
+        self.stars.totals["earned"] += number
+        if number:
+            bought.star_lot = self.stars.new_points(number, seconds(sale.at), sale.at.date())
         self.spend[sale.at.year] += sum(earning.values())
         self._climb(sale.at.date())
         mine = [one for one in self.waiting if one.check.of == name]
@@ -240,30 +198,17 @@ class NaiveMember:
             return False
         after = came_back(bought)
         lines = [line.line for line in bought.sale.lines]
-        points = sum(floor(given * after[line]) - floor(given * before[line]) for line in lines for given in bought.points[line])
-        spend = sum(floor(bought.earning[line] * after[line]) - floor(bought.earning[line] * before[line]) for line in lines)
-        self.spend[bought.sale.at.year] -= spend
+
+        def fallen(of: dict[int, int]) -> int:
+            return sum(floor(of[line] * after[line]) - floor(of[line] * before[line]) for line in lines)
+
+        points = sum(fallen({line: bought.points[line][rule] for line in lines}) for rule in (0, 1))
+        self.spend[bought.sale.at.year] -= fallen(bought.earning)
         for booking in self.bookings.values():
             self._restore(booking, sale, bought)
-        self._take_points(points, bought.lot)
+        self.take_points(points, bought.lot)
+        self.stars.take_points(fallen(bought.stars), bought.star_lot)
         return True
-
-    def _take_points(self, points: int, lot: int) -> None:
-        """What expired unused is excused; then the sale's own points, then others, then a debt."""
-        for point in self.points:
-            if points and point.lot == lot and point.where == "expired" and not point.excused:
-                point.excused = True
-                points -= 1
-        own = [point for point in self.points if point.lot == lot and point.where == "available"]
-        others = [point for point in self._usable(self.now) if point.lot != lot]
-        for point in [*own, *others][:points]:
-            point.where = "reversed"
-            points -= 1
-            self.totals["reversed"] += 1
-        self.missed[lot] += points
-        if self.rules.debt == "allow":
-            self.totals["reversed"] += points
-            self.owed += points
 
     def _restore(self, booking: Booking, sale: str, bought: Bought) -> None:
         """What paid for the sale comes back in proportion to what came back of it."""
@@ -276,7 +221,7 @@ class NaiveMember:
         came = sum(floor(nets[line] * back[line]) for line in nets)
         due = len(booking.points) if whole else len(booking.points) * came // worth
         if due > booking.restored:
-            self._come_back(booking.points[booking.restored : due], self.now)
+            self.come_back(booking.points[booking.restored : due], self.now)
             booking.restored = due
 
     # ------------------------------------------------------------ redemption
@@ -284,7 +229,7 @@ class NaiveMember:
     def _redeem(self, request: AnyRedemption) -> bool:
         known = self.bookings.get(request.reservation)
         if isinstance(request, Reserve):
-            wanted, usable = request.points or 0, self._usable(self.now)
+            wanted, usable = request.points or 0, self.usable(self.now)
             if known or request.offline or not self.rules.minimum_points <= wanted <= len(usable):
                 return False
             self.bookings[request.reservation] = Booking(usable[:wanted], self.now + self.rules.reservation_minutes * 60)
@@ -306,7 +251,7 @@ class NaiveMember:
         for point in booking.points[:used]:
             point.where = "used"
         booking.points, booking.status, booking.check = booking.points[:used], "confirmed", request.check_id
-        self._come_back(rest, self.now)
+        self.come_back(rest, self.now)
         bought = self.sales.get(request.check_id or "")
         if bought and self.remembers(bought.seen, self.now):
             self._restore(booking, request.check_id or "", bought)
@@ -314,7 +259,7 @@ class NaiveMember:
 
     def _free(self, booking: Booking, status: str, at: int | None = None) -> None:
         booking.status = status
-        self._come_back(booking.points, self.now if at is None else at)
+        self.come_back(booking.points, self.now if at is None else at)
 
     # ------------------------------------------------------------ by hand
 
@@ -325,6 +270,20 @@ class NaiveMember:
             self.suggested[name] = adjust
             return False
         self._correct(adjust.points, seconds(adjust.at))
+        return True
+
+    def _convert(self, wish: ConvertPoints) -> bool:
+        """Stars become points, so many at a time."""
+        take, give = self.rules.stars_become
+        usable = self.stars.usable(self.now)
+        if (wish.wallet, wish.into) != ("stars", "main") or wish.points % take or wish.points > len(usable):
+            return False
+        for point in usable[: wish.points]:
+            point.where = "used"
+        self.acts.append(seconds(wish.at))
+        points = wish.points // take * give
+        self.totals["earned"] += points
+        self.new_points(points, seconds(wish.at), datetime.fromtimestamp(seconds(wish.at), UTC).date())
         return True
 
     def _approve(self, approval: Approve) -> bool:
@@ -339,9 +298,9 @@ class NaiveMember:
     def _correct(self, points: int, at: int) -> None:
         if points > 0:
             self.totals["adjusted"] += points
-            self._new_points(points, at, datetime.fromtimestamp(at, UTC).date())
+            self.new_points(points, at, datetime.fromtimestamp(at, UTC).date())
             return
-        taken = self._usable(self.now)[:-points]
+        taken = self.usable(self.now)[:-points]
         for point in taken:
             point.where = "corrected"
         owed = -points - len(taken) if self.rules.debt == "allow" else 0

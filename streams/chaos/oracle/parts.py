@@ -55,6 +55,9 @@ class Bought:
     """Line -> (quantity, amount) that came back."""
     void: bool = False
     lot: int = 0
+    stars: dict[int, int] = field(default_factory=dict)
+    """Line -> stars."""
+    star_lot: int = 0
 
 
 @dataclass

@@ -35,12 +35,18 @@ class Rules:
     tiers: tuple[tuple[str, int], ...] = (("Member", 0), ("Silver", 20_000), ("Gold", 60_000))
     """Name and yearly spend in minor units, from the lowest. A tier lasts to the end of the year after, then falls to what was
     earned; a return does not take it back."""
+    stars: str = ""
+    """Each whole piece of this category, and below it, gives a star, in a wallet of its own; empty: no stars."""
+    stars_months: int = 0
+    stars_debt: Literal["allow", "floor"] = "allow"
+    stars_become: tuple[int, int] = (3, 40)
+    """So many stars become so many points."""
 
 
 def as_program(rules: Rules) -> Program:
     """The rules as a real program."""
     levels = [{"name": rules.tiers[0][0]}, *(_level(name, least) for name, least in rules.tiers[1:])]
-    program = {
+    program: dict[str, Any] = {
         "program": "main",
         "version": 1,
         "title": "Naive",
@@ -67,7 +73,18 @@ def as_program(rules: Rules) -> Program:
         },
         "limits": {"adjust_points": rules.adjust_limit},
     }
+    if rules.stars:
+        _add_stars(program, rules)
     return Program.model_validate_json(orjson.dumps(program))
+
+
+def _add_stars(program: dict[str, Any], rules: Rules) -> None:
+    where = {"categories": [rules.stars]}
+    program["earning"]["rules"].append({"kind": "line_bonus", "id": "star", "points": 1, "wallet": "stars", "where": where})
+    expiry = {"kind": "end_of_month", "months": rules.stars_months}
+    program["wallets"] = [{"id": "stars", "title": "Stars", "expiry": expiry, "notice_days": 3, "debt": rules.stars_debt}]
+    take, give = rules.stars_become
+    program["conversions"] = [{"wallet": "stars", "into": "main", "points": take, "gives": give}]
 
 
 def _level(name: str, spend: int) -> dict[str, Any]:
@@ -112,7 +129,19 @@ def earning_minor(sale: Sale, rules: Rules) -> dict[int, int]:
 
 
 def excluded(line: Line, rules: Rules) -> bool:
-    return line.category is not None and (line.category + "/").startswith(rules.excluded + "/")
+    return is_in(line, rules.excluded)
+
+
+def is_in(line: Line, category: str) -> bool:
+    return line.category is not None and (line.category + "/").startswith(category + "/")
+
+
+def line_stars(sale: Sale, earning: dict[int, int], rules: Rules) -> dict[int, int]:
+    """Stars of each line: one for every whole piece of what earns."""
+    return {
+        line.line: line.quantity // 1000 if rules.stars and earning[line.line] and is_in(line, rules.stars) else 0
+        for line in sale.lines
+    }
 
 
 def line_points(sale: Sale, earning: dict[int, int], rules: Rules) -> dict[int, list[int]]:
