@@ -1,5 +1,6 @@
 """The composition root: settings become a running worker."""
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from connectors import registry
 from connectors.sink import Sink
 from streams import health, metrics, runtime, sinks, topology
 from streams.settings import Access, Settings
-from streams.topic_admin import Changelog
+from streams.topic_admin import Changelog, TopicLike
 
 SINK_BATCH = 5000
 """Records of a sink's batch at most: what vendors take is larger than what a ledger should."""
@@ -16,11 +17,23 @@ SINK_FETCH = 8 << 20
 """Bytes of a partition fetched at once: so many records of the usual size."""
 
 
-def changelogs(settings: Settings) -> tuple[Changelog, ...]:
-    """The topics behind the tables, which `loy topics apply` creates with those of the catalogue."""
+@dataclass(frozen=True, slots=True)
+class Roll:
+    """The topic in which the workers of a group find each other."""
+
+    name: str
+    partitions: int = 1
+
+    def settings(self, *, keep_history: bool = False) -> dict[str, str]:  # noqa: ARG002  # nobody reads yesterday's
+        return runtime.ROLL_SETTINGS
+
+
+def changelogs(settings: Settings) -> tuple[TopicLike, ...]:
+    """The topics behind tables and workers, which `loy topics apply` creates with those of the catalogue."""
     tables = [(settings.group, topology.ACCOUNTS)]
     tables += [(sink_group(settings, name), sinks.MEMBERS_TABLE) for name in registry.SINKS]
-    return tuple(Changelog(runtime.changelog_topic(group, table), settings.partitions) for group, table in tables)
+    made = tuple(Changelog(runtime.changelog_topic(group, table), settings.partitions) for group, table in tables)
+    return made + tuple(Roll(runtime.roll_topic(group)) for group, _ in tables)
 
 
 def sink_group(settings: Settings, name: str) -> str:
@@ -43,7 +56,8 @@ def _config(settings: Settings, group: str, datadir: Path, max_batch: int, **mor
         datadir=datadir,
         store=f"{settings.store}://",
         session_timeout=settings.session_seconds,
-        heartbeat_interval=settings.session_seconds / 3,
+        heartbeat_interval=settings.session_seconds / 12,
+        standby_replicas=settings.standbys,
         instance_id=settings.instance_id,
         max_batch=max_batch,
         **more,

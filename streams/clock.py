@@ -41,15 +41,18 @@ class DueIndex:
         self._reading: asyncio.Task[None] | None = None
 
     async def rebuild(self, owned: frozenset[int], totals: Totals | None = None, patience: float = PATIENCE_SECONDS) -> None:
-        """Read the owned partitions anew: one that was away for a moment may have been written by another worker.
+        """Forget partitions that went, and read those that came: also one that was away for a moment, others may have written it.
 
         Back when all is read, or when patience ends: the rest is read beside the work, because a million accounts take seconds.
         `totals` is shown every account on the way, so that one reading is enough.
         """
         self.stop()
-        self._due, self._heaps = {partition: {} for partition in owned}, {partition: [] for partition in owned}
-        self._read_to = dict.fromkeys(owned, b"")
-        self._reading = asyncio.create_task(self._read(owned, totals))
+        for gone in self._due.keys() - owned:
+            del self._due[gone], self._heaps[gone]
+            self._read_to.pop(gone, None)
+        for new in owned - self._due.keys():
+            self._due[new], self._heaps[new], self._read_to[new] = {}, [], b""
+        self._reading = asyncio.create_task(self._read(totals))
         await asyncio.wait([self._reading], timeout=patience)
 
     def stop(self) -> None:
@@ -62,9 +65,9 @@ class DueIndex:
         read_to = self._read_to.get(partition)
         return read_to is not None and key > read_to
 
-    async def _read(self, owned: frozenset[int], totals: Totals | None) -> None:
+    async def _read(self, totals: Totals | None) -> None:
         try:
-            for partition in owned:
+            for partition in list(self._read_to):
                 while rows := self._accounts.behind(partition, self._read_to[partition], PIECE):
                     for key, stored in rows:
                         self._found(partition, key, stored, totals)
@@ -72,7 +75,7 @@ class DueIndex:
                     await asyncio.sleep(0)  # a piece is read at once, so that work may change what it likes in between
                 del self._read_to[partition]
         except NotOwned:
-            pass  # there will be another recovery
+            pass  # it went, which we are about to be told
         except Exception as error:  # noqa: BLE001  # a clock that forgot somebody would be silent for ever
             end_process(Exit.UNEXPECTED, "the accounts cannot be read", error=error)
 

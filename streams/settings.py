@@ -65,12 +65,14 @@ class Settings(_Environment):
     group: GroupName = "loy"
     """Consumer group of the workers, and prefix of their changelog topics."""
     instance_id: GroupName | None = None
-    """Static membership (KIP-345): a name of this worker that survives its restart."""
+    """What this worker is called in logs; the host's name by default."""
     data: Path = Path(".loystream")
     """Folder for local state. Each worker has one of its own; deleting it is safe."""
     store: Literal["rocksdb", "memory"] = "rocksdb"
-    session_seconds: Annotated[float, Field(ge=1, le=300)] = 10.0
+    session_seconds: Annotated[float, Field(ge=1, le=300)] = 6.0
     """A worker silent for so long loses its partitions."""
+    standbys: Annotated[int, Field(ge=0, le=10)] = 1
+    """Workers that keep a warm copy of each partition's state beside its owner."""
     max_batch: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Records of a micro-batch at most."""
     identity_key: Annotated[SecretStr, Field(min_length=8)] = SecretStr("development-only")

@@ -62,9 +62,11 @@ class Standing:
         self._unread: Unread = _nothing
 
     def begin(self, owned: Iterable[int], unread: Unread = _nothing) -> None:
-        """These partitions are ours now; each of their rows comes through `add`. What is `unread` will, as it stands then."""
+        """These partitions are ours now; each row of those that were not comes through `add`. What is `unread` will, as it stands
+        then.
+        """
         self._unread = unread
-        self._parts = {partition: _Totals() for partition in owned}
+        self._parts = {partition: self._parts.get(partition) or _Totals() for partition in owned}
 
     def add(self, partition: int, key: bytes, head: Head, stored: bytes) -> None:
         """An account found in the table."""

@@ -54,12 +54,15 @@ How a topology reads::
 from streams.runtime.application import App, Config, app, run
 from streams.runtime.batches import Abandoned, Batch, Record, batches_of, serve
 from streams.runtime.fatal import Exit
+from streams.runtime.membership import SETTINGS as ROLL_SETTINGS
+from streams.runtime.membership import roll_topic
 from streams.runtime.partitioning import partition_of
 from streams.runtime.producing import MAX_RECORD_BYTES, Outbox, RecordTooLarge
 from streams.runtime.tables import NotOwned, PartitionedTable, TableView, changelog_topic
 
 __all__ = [
     "MAX_RECORD_BYTES",
+    "ROLL_SETTINGS",
     "Abandoned",
     "App",
     "Batch",
@@ -75,6 +78,7 @@ __all__ = [
     "batches_of",
     "changelog_topic",
     "partition_of",
+    "roll_topic",
     "run",
     "serve",
 ]

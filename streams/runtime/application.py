@@ -23,6 +23,7 @@ from streams.runtime.fatal import Exit, end_process
 from streams.runtime.lease import Lease
 from streams.runtime.producing import Outbox, Post
 from streams.runtime.recovery import CarefulTables
+from streams.runtime.shift import Shift
 from streams.runtime.stores import Stores
 from streams.runtime.tables import PartitionedTable
 from streams.runtime.vitals import Vitals
@@ -45,17 +46,16 @@ class Config:
     """Folder of this worker alone: no two workers may share one. Deleting it is always safe."""
     store: str = "rocksdb://"
     """Where tables keep their rows: `rocksdb://` or `memory://`."""
-    session_timeout: float = 10.0
+    session_timeout: float = 6.0
     """A worker silent for this long loses its partitions to the others."""
-    heartbeat_interval: float = 1.0
-    rebalance_timeout: float = 30.0
-    """How long the others wait for this worker to finish its batches when the group changes."""
+    heartbeat_interval: float = 0.5
+    """How often it says that it lives. At most a fifth of the session timeout."""
     membership_timeout: float = 60.0
-    """Without a good heartbeat for this long, the process ends with code 75. More than rebalance_timeout."""
+    """When nothing could be said to the others for this long, the process ends with code 75."""
     instance_id: str | None = None
-    """Static membership: a restart within the session timeout causes no rebalance."""
+    """What the worker is called in logs; the host's name by default."""
     standby_replicas: int = 0
-    """Workers that keep a warm copy of each table partition."""
+    """Workers that keep a warm copy of each table partition, beside its owner."""
     max_batch: int = 500
     """Records of a batch at most."""
     fetch_wait_ms: int = 20
@@ -72,6 +72,11 @@ class Config:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further Faust settings."""
 
+    @property
+    def clients(self) -> dict[str, Any]:
+        """How clients of our own reach the brokers."""
+        return {"bootstrap_servers": self.bootstrap, **self.access}
+
 
 class App(faust.App):
     """A Faust app whose agents take batches."""
@@ -82,11 +87,13 @@ class App(faust.App):
     def __init__(self, config: Config) -> None:
         repairs.install()
         self.config = config
+        self.shift = Shift(self)
         self.sources: set[str] = set()
         self.compacted: set[str] = set()
         self.lease = Lease(config.session_timeout)
         self.vitals = Vitals(self)
         self._bare_ends: dict[TP, int] = {}
+        self._leaving = asyncio.Event()
         self._post: Post | None = None
         super().__init__(config.group, **_settings(config))
         self.transport = BatchTransport(self.conf.broker_consumer, self)
@@ -163,9 +170,31 @@ class App(faust.App):
             for partition, (rows, taken) in table.stores.sizes().items():
                 yield table.name, partition, rows, taken
 
+    async def on_stop(self) -> None:
+        """Finish what is at hand, commit it, tell the others."""
+        self.shift.end()
+        self.note_leaving()
+        await super().on_stop()
+
+    async def _stop_consumer(self) -> None:
+        await super()._stop_consumer()
+        await self.shift.leave()
+
     async def leaving(self) -> None:
-        """Back as soon as partitions are given up (a rebalance, a stop): the batches at hand are waited for from then on."""
-        await self.consumer.suspend_flow.wait()
+        """Back as soon as partitions are given up (others take over, a stop): the batches at hand are waited for from then on."""
+        await self._leaving.wait()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether a batch at hand is waited for."""
+        return self._leaving.is_set()
+
+    def note_leaving(self) -> None:
+        """The shift has begun or ended to give partitions up."""
+        if self.shift.giving:
+            self._leaving.set()
+        else:
+            self._leaving.clear()
 
     async def caught_up(self, topic: str, partition: int) -> None:
         """Back when every record that the partition of this worker held at the call is finished.
@@ -189,16 +218,13 @@ def _settings(config: Config) -> dict[str, Any]:
     return {
         "broker": ";".join(f"kafka://{host}" for host in config.bootstrap.split(",")),
         "broker_credentials": _credentials(config.access),
-        "broker_session_timeout": config.session_timeout,
-        "broker_heartbeat_interval": config.heartbeat_interval,
-        "broker_rebalance_timeout": config.rebalance_timeout,
-        "broker_request_timeout": max(40.0, config.session_timeout, config.rebalance_timeout + 10.0),
+        "broker_request_timeout": 40.0,
+        "broker_session_timeout": 30.0,  # of no meaning: the consumer joins no group
         "broker_commit_interval": config.commit_interval,
         "broker_commit_every": 1 << 30,
         "broker_max_poll_records": config.max_batch,
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": config.fetch_bytes,
-        "consumer_group_instance_id": config.instance_id,
         "datadir": config.datadir,
         "key_serializer": "raw",
         "processing_guarantee": "at_least_once",
@@ -213,7 +239,7 @@ def _settings(config: Config) -> dict[str, Any]:
         "stream_publish_on_commit": False,
         "stream_wait_empty": True,
         "TableManager": CarefulTables,
-        "table_standby_replicas": config.standby_replicas,
+        "table_standby_replicas": 0,  # those of ours are the shift's
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "value_serializer": "raw",

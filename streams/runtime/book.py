@@ -32,9 +32,24 @@ class CommitBook:
         """Reading of `tp` starts at `offset`; whatever was out before is forgotten and can no longer be finished."""
         self._lines[tp] = _Line(offset, offset, offset)
 
-    def clear(self) -> None:
-        """All partitions are gone."""
-        self._lines.clear()
+    def drop(self, tp: Any) -> None:
+        """`tp` is given up: what is out can no longer be finished."""
+        self._lines.pop(tp, None)
+
+    def again(self, tp: Any) -> int:
+        """What is out of `tp` was given up, and will be read again. Answers from which offset."""
+        line = self._lines[tp]
+        line.next, line.out = line.done, None
+        return line.done
+
+    def next(self, tp: Any) -> int:
+        """Offset of the first record that was not handed out."""
+        return self._lines[tp].next
+
+    def refresh(self) -> None:
+        """Commit all positions once more: a group without members forgets what is not committed for a week."""
+        for line in self._lines.values():
+            line.committed = -1
 
     def busy(self, tp: Any) -> bool:
         """True while a batch of `tp` is out."""

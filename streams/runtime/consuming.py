@@ -8,10 +8,12 @@ caught between a seek and a queue that is being cleared, which is how stock Faus
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
+from aiokafka.client import ConnectionGroup
 from aiokafka.errors import ConsumerStoppedError
+from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.structs import ConsumerRecord, TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
@@ -22,12 +24,14 @@ from mode.utils.futures import notify
 from streams.runtime.batches import Batch, Record
 from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.fatal import Exit, end_process
-from streams.runtime.lease import Instant
 from streams.runtime.repairs import HonestProducer
 from streams.runtime.vitals import BEAT_SECONDS
 
 Fetched = Mapping[TP, list["ConsumerRecord[bytes, bytes]"]]
 
+T = TypeVar("T")
+
+_BARE_FETCHES, _BARE_LOOKS, _BARE_LOOK_SECONDS = 4, 100, 0.02
 _POLL = 1.0  # seconds a fetch waits for records before it looks around
 
 
@@ -43,7 +47,7 @@ class _Wanted:
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a fetch that can be woken, and the heartbeats that renew the lease."""
+    """Faust's consumer thread with a fetch that can be woken, and an assignment of our own."""
 
     app: Any
 
@@ -56,24 +60,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
-        client = self._ensure_consumer()
-        client._fetcher._prefetch_backoff = 0  # one busy partition must not hold up the fetch of the others
-        coordinator = client._coordinator
-        beat = coordinator._do_heartbeat
+        self._ensure_consumer()._fetcher._prefetch_backoff = 0  # one busy partition must not hold up the fetch of the others
 
-        async def heartbeat() -> bool:
-            sent = Instant.now()
-            alive: bool = await beat()
-            if alive:
-                self.app.lease.renew(sent)
-            return alive
-
-        coordinator._do_heartbeat = heartbeat
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the loop of the consumer thread."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
     async def fetch(self, wanted: _Wanted, limit: int) -> Fetched:
         """At most `limit` records of the wanted partitions; nothing after a second, or as soon as flow stops."""
-        future = asyncio.run_coroutine_threadsafe(self._fetch(wanted, limit), self.thread_loop)
-        return await asyncio.wrap_future(future)
+        return await self.run(self._fetch(wanted, limit))
 
     async def _fetch(self, wanted: _Wanted, limit: int) -> Fetched:
         client = self._ensure_consumer()
@@ -106,33 +101,62 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             for waiter in list(fetcher._fetch_waiters):
                 fetcher._notify(waiter)
 
-    async def committed(self, tps: Iterable[TP]) -> dict[TP, int | None]:
-        """The group's committed offset of each partition, None where there is none."""
-        return dict(await self.call_thread(self._committed, list(tps)))
+    async def committed(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """The group's committed offset of each partition that has one."""
+        return await self.run(self._committed([TopicPartition(*tp) for tp in tps]))
 
-    async def _committed(self, tps: list[TP]) -> dict[TP, int | None]:
+    async def _committed(self, tps: list[TopicPartition]) -> dict[TP, int]:
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(tps)
+        return {ensure_TP(tp): at.offset for tp, at in found.items() if at.offset >= 0}
+
+    async def assign(self, positions: Mapping[TP, int]) -> None:
+        """Read these partitions, from these offsets on, and no others. Nothing may be on its way."""
+        await self.run(self._assign({TopicPartition(*tp): offset for tp, offset in positions.items()}))
+
+    async def _assign(self, positions: Mapping[TopicPartition, int]) -> None:
         client = self._ensure_consumer()
-        return {tp: await client.committed(TopicPartition(*tp)) for tp in tps}
+        client.assign(list(positions))
+        for tp, offset in positions.items():
+            client.seek(tp, offset)
 
-    async def heartbeat(self) -> None:
-        """One heartbeat now, so that the lease is fresh before work is taken up."""
-        await self.call_thread(self._ensure_consumer()._coordinator._do_heartbeat)
+    async def ends_bare(self, tp: TP, end: int) -> bool:
+        """Whether nothing lies between the position and `end`: compaction took it. Several fetches must have come back empty."""
+        return await self.run(self._ends_bare(TopicPartition(*tp), end))
 
-    def membership_error(self) -> BaseException | None:
-        """The fatal error at which aiokafka has parked its coordination for ever, if any."""
-        coordinator = getattr(self._consumer, "_coordinator", None)
-        if coordinator is None:
-            return None
-        task = coordinator._coordination_task
-        if task.done() and not task.cancelled() and task.exception() is not None:
-            failed: BaseException | None = task.exception()
-            return failed
-        error: BaseException | None = coordinator._pending_exception
-        return error
+    async def _ends_bare(self, tp: TopicPartition, end: int) -> bool:
+        client, stamps = self._ensure_consumer(), set()
+        state = client._subscription.subscription.assignment.state_value(tp)
+        position = None if state is None else state._position
+        if position is not None and position >= end:
+            return True  # what was taken on the way there reached the main loop before this answer does
+        for _ in range(_BARE_LOOKS):
+            await asyncio.sleep(_BARE_LOOK_SECONDS)
+            if state is None or state._position != position or tp in client._fetcher._records:
+                return False
+            if state.highwater is not None and state.highwater >= end:
+                stamps.add(state.timestamp)
+            if len(stamps) >= _BARE_FETCHES:
+                return True
+        return False
+
+    async def strangers(self) -> list[str]:
+        """Who has joined the consumer group by Kafka's own protocol: its commits and ours exclude each other."""
+        return await self.run(self._strangers())
+
+    async def _strangers(self) -> list[str]:
+        coordinator = self._ensure_consumer()._coordinator
+        await coordinator.ensure_coordinator_known()
+        answer = await coordinator._client.send(
+            coordinator.coordinator_id, DescribeGroupsRequest([self.app.conf.id]), group=ConnectionGroup.COORDINATION
+        )
+        return [member[1] for group in answer.groups for member in group[5]]
 
 
 class BatchConsumer(driver.Consumer):
-    """Faust's consumer: batches for source topics, bulk changes for changelogs, the commit book, the watchdog."""
+    """Faust's consumer: batches for source topics, bulk changes for changelogs, the commit book.
+
+    It is a member of no group. `reassign` says what it reads; the group is where it commits.
+    """
 
     app: Any
     _thread: BatchConsumerThread
@@ -140,11 +164,82 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.book = CommitBook()
         super().__init__(*args, **kwargs)
+        self.followed: dict[TP, int] = {}
+        """Changelog partitions that are read into their tables, with the next offset of each."""
+        self._resting: set[TP] = set()
+        self._changing = asyncio.Lock()
         self._wanted = _Wanted(self)
         self._limit: int = self.app.config.max_batch
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    # -- what is read
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        if not self.assignment():
+            await self._thread.assign({})  # what has no assignment at all waits for one, and cannot be stopped
+        await self.app.shift.begin(topics)
+
+    async def reassign(self, starts: Mapping[TP, int], stops: Iterable[TP] = ()) -> None:
+        """Begin with some partitions and end with others, while all the rest go on where they are.
+
+        Nothing is in flight while positions change; batches at hand are not waited for.
+        """
+        gone = set(stops)
+        async with self._changing:
+            self.stop_flow()
+            await self.wait_for_stopped_flow()
+            positions = {tp: self._next(tp) for tp in self.assignment() - gone} | {TP(*tp): at for tp, at in starts.items()}
+            await self._thread.assign(positions)
+            self._note(starts, gone)
+            await self.app.topics.on_partitions_assigned(set(positions))
+            self._resting -= gone | starts.keys()
+            self._active_partitions = positions.keys() - self._resting
+            self.app.vitals.started(tp for tp in positions if tp not in self.followed)
+            if not self.app.should_stop:
+                self.resume_flow()
+
+    def _next(self, tp: TP) -> int:
+        return self.followed[tp] if tp in self.followed else self.book.next(tp)
+
+    def _note(self, starts: Mapping[TP, int], stops: set[TP]) -> None:
+        for tp in stops:
+            self.followed.pop(tp, None)
+            self.book.drop(tp)
+        for tp, offset in starts.items():
+            if self._is_changelog_tp(tp):
+                self.followed[tp] = offset
+            elif self.book.position(tp) is None:
+                self.book.start(tp, offset)
+
+    async def followed_to(self, tp: TP, end: int) -> bool:
+        """Whether a followed changelog partition has been applied up to `end`, or has nothing more up to there."""
+        return self.followed[tp] >= end or await self._thread.ends_bare(tp, end)
+
+    async def starts(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """Where the group has committed, or the beginning.
+
+        Stock leaves a partition without a commit wherever the fetcher happens to be (aiokafka/consumer/consumer.py:901).
+        """
+        wanted = list(tps)
+        starts = await self._thread.committed(wanted)
+        if fresh := [tp for tp in wanted if tp not in starts]:
+            starts.update({ensure_TP(tp): at for tp, at in (await self.earliest_offsets(*fresh)).items()})
+        return starts
+
+    def rest(self, tps: Iterable[TP]) -> None:
+        """No further batch of these partitions is handed out, until `reassign` starts them anew."""
+        self._resting.update(tps)
+        self._active_partitions -= self._resting
+
+    async def strangers(self) -> list[str]:
+        """Members of the group, which must have none."""
+        return await self._thread.strangers()
+
+    async def in_thread(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something in the loop that goes on while batches are computed."""
+        return await self._thread.run(work)
 
     # -- reading
 
@@ -154,8 +249,6 @@ class BatchConsumer(driver.Consumer):
                 fetched = await self._next_records()
                 for tp, records in fetched.items():
                     self._hand_over(ensure_TP(tp), records)
-                if not fetched:
-                    await self.app.tables.recovery.on_idle()
         except (ConsumerStoppedError, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
@@ -171,9 +264,9 @@ class BatchConsumer(driver.Consumer):
 
     def _hand_over(self, tp: TP, records: list[Any]) -> None:
         if self._is_changelog_tp(tp):
-            # Also when flow stopped meanwhile: a standby goes on without a seek, a dropped change would be a hole.
-            if tp in self.assignment():
-                self.app.tables.recovery.apply(tp, records)
+            if tp in self.followed:  # also when flow stopped meanwhile: it goes on where it is, a dropped change would be a hole
+                self.app.tables.apply(tp, records)
+                self.followed[tp] = records[-1].offset + 1
             return
         if tp not in self._wanted:
             return  # paused while the fetch returned: a seek precedes every resumption
@@ -210,53 +303,25 @@ class BatchConsumer(driver.Consumer):
         notify(self._waiting_for_ack)
 
     def abandon(self, message: ConsumerMessage) -> None:
-        """The handler gave this batch up: nobody waits for it, nothing of it is committed, whoever owns it next repeats it.
-
-        Only while flow is stopped, since a seek to what is committed precedes every resumption.
-        """
-        if self.flow_active:
-            end_process(Exit.UNEXPECTED, f"a batch of {message.tp} was given up while its partition was not")
+        """The handler gave this batch up: nobody waits for it, nothing of it is committed, the partition's owner repeats it."""
+        if not self.app.is_leaving:
+            end_process(Exit.UNEXPECTED, f"a batch of {message.tp} was given up while nobody asked for it")
         message.acked = True
         self._unacked_messages.discard(message)
+        if self.book.busy(message.tp):
+            self.rest([message.tp])
+            self.app.shift.repeat(message.tp, self.book.again(message.tp))
         notify(self._waiting_for_ack)
 
     # -- flow: whoever changes what is wanted wakes the fetch
 
     def stop_flow(self) -> None:
-        self.app.vitals.taken_up = False
         super().stop_flow()
         self._thread.wake()
 
     def resume_flow(self) -> None:
         super().resume_flow()
         self._thread.wake()
-
-    def resume_partitions(self, tps: Iterable[TP]) -> None:
-        super().resume_partitions(tps)
-        self._thread.wake()
-
-    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self.book.clear()
-        self.app.vitals.started(())
-        await super().on_partitions_assigned(assigned, generation_id)
-
-    async def perform_seek(self) -> None:
-        """Put every source partition where the group has committed, or at its beginning, and prove we are a member.
-
-        Stock leaves a partition without a commit wherever the fetcher happens to be (aiokafka/consumer/consumer.py:901).
-        """
-        sources = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
-        committed = await self._thread.committed(sources)
-        starts = {tp: offset for tp, offset in committed.items() if offset is not None and offset >= 0}
-        fresh = [tp for tp in sources if tp not in starts]
-        if fresh:
-            starts.update({ensure_TP(tp): at for tp, at in (await self.earliest_offsets(*fresh)).items()})
-        await self.seek_wait(starts)
-        await self._thread.heartbeat()
-        for tp, offset in starts.items():
-            self.book.start(tp, offset)
-        self.app.vitals.started(starts)
-        self._committed_offset.update(starts)
 
     # -- committing
 
@@ -276,7 +341,7 @@ class BatchConsumer(driver.Consumer):
             return False
         await self.app.producer.flush()
         if not await self._commit(ours):
-            return False  # stock notes them as committed all the same (faust/transport/consumer.py:1080)
+            end_process(Exit.MEMBERSHIP_LOST, f"the commit was refused: somebody has joined the group {self.app.conf.id}")
         for tp, offset in ours.items():
             self.book.committed(tp, offset)
         self.app.vitals.committed(ours)
@@ -286,8 +351,6 @@ class BatchConsumer(driver.Consumer):
 
     async def on_task_error(self, exc: BaseException) -> None:
         """L4: a failing agent commits nothing (stock does, faust/transport/consumer.py:1153)."""
-
-    # -- watching
 
     @Service.task
     async def _commit_livelock_detector(self) -> None:
@@ -300,21 +363,6 @@ class BatchConsumer(driver.Consumer):
             asleep = time.monotonic()
             await asyncio.sleep(BEAT_SECONDS)
             self.app.vitals.beat(time.monotonic() - asleep - BEAT_SECONDS)
-
-    @Service.task
-    async def _watch_membership(self) -> None:
-        """L6: end the process when the group no longer knows us and nothing brings us back."""
-        started, limit = Instant.now(), self.app.config.membership_timeout
-        session = self.app.config.session_timeout
-        while not self.should_stop:
-            await self.sleep(min(1.0, session / 4))
-            error = self._thread.membership_error()
-            if error is not None:
-                end_process(Exit.MEMBERSHIP_LOST, "the group refused this worker", error=error)
-            age = self.app.lease.age()
-            silent = started.age(Instant.now()) if age is None else age
-            if silent > limit or (age is not None and age > session and not self.app.rebalancing):
-                end_process(Exit.MEMBERSHIP_LOST, f"no good heartbeat for {silent:.1f} s")
 
 
 def _message_of(tp: TP, batch: Batch, generation: int) -> ConsumerMessage:

@@ -1,15 +1,16 @@
-"""The lease: a worker may produce only while the group still counts it in.
+"""The lease: a worker may produce only while the others still count it in.
 
-At-least-once has no fencing: a worker that was paused past its session timeout would write its old state over that of
-the partition's new owner. Law: every produce request asks the lease first; it is renewed by good heartbeats alone.
+At-least-once has no fencing: a worker that was paused past its session timeout would go on with what it had begun. Law: every
+produce request waits for the lease first; it is renewed only by what all other workers can read, too. Where it comes too late
+by a hair, the fence of the changelogs holds (fencing.py).
 """
 
+import asyncio
 import time
 from dataclasses import dataclass
 
-from streams.runtime.fatal import Exit, end_process
-
-SAFETY = 0.8  # of the session timeout: the broker's clock for it started a little after ours
+SAFETY = 0.8  # of the session timeout: the others began to count a little after us
+LOOK_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -29,22 +30,27 @@ class Instant:
 
 
 class Lease:
-    """Valid for 0.8 session timeouts after the sending of the last answered heartbeat. Unarmed until the first one."""
+    """Valid for 0.8 session timeouts after the sending of the last word that all have in front of them. Unarmed until then."""
 
     def __init__(self, session_timeout: float) -> None:
         self.ttl = session_timeout * SAFETY
         self._renewed: Instant | None = None
 
     def renew(self, sent: Instant) -> None:
-        """The heartbeat sent at `sent` was answered well."""
+        """What was said at `sent` is in the roll, and we are still on it."""
         self._renewed = sent
 
     def age(self) -> float | None:
-        """Seconds since the last good heartbeat; None before the first."""
+        """Seconds since it was renewed; None before the first time."""
         return None if self._renewed is None else self._renewed.age(Instant.now())
 
-    def require(self) -> None:
-        """Return when the lease holds (or was never armed), else end the process with code 75."""
+    @property
+    def holds(self) -> bool:
+        """Whether this worker may produce."""
         age = self.age()
-        if age is not None and age > self.ttl:
-            end_process(Exit.MEMBERSHIP_LOST, f"lease expired: last good heartbeat {age:.1f} s ago, limit {self.ttl:.1f} s")
+        return age is None or age <= self.ttl
+
+    async def held(self) -> None:
+        """Back as soon as it holds. Who is counted out never comes back: the roll ends the process."""
+        while not self.holds:  # noqa: ASYNC110 - it is renewed in another thread, and waited for once in a blue moon
+            await asyncio.sleep(LOOK_SECONDS)

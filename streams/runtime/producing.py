@@ -4,8 +4,11 @@ Law: `flush` returns only when the broker has acknowledged every record; anythin
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
+
+from aiokafka.errors import ProducerFenced
 
 from streams.runtime.batches import Headers
 from streams.runtime.fatal import Exit, end_process
@@ -29,6 +32,8 @@ class Post:
         self._client = client
         self._timeout = timeout
         self._counts: dict[str, int] = {}
+        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
+        """Of those who wait for a place in a partition's queue. Two at a time would not wait as long as they may (L8)."""
 
     async def partitions(self, topic: str) -> int:
         """Number of partitions of a topic (asked once)."""
@@ -41,7 +46,8 @@ class Post:
         """Send the rows in order; back when all are acknowledged, with the offset of the last one if it is known."""
         acknowledged = None
         for batch in self._pack(rows):
-            done = await self._client.send_batch(batch, topic, partition=partition)
+            async with self._turns[topic, partition]:
+                done = await self._client.send_batch(batch, topic, partition=partition)
             acknowledged = (await done, batch.record_count())
         if acknowledged is None or acknowledged[0] is None or acknowledged[0].offset < 0:
             return None
@@ -110,6 +116,8 @@ class Outbox:
                 table.acknowledged(at[1], changes, last[at])
         except asyncio.CancelledError:
             raise
+        except ProducerFenced as error:
+            end_process(Exit.MEMBERSHIP_LOST, "another worker has taken over what this one was working on", error=error)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the batch must not be committed
             end_process(Exit.UNEXPECTED, "records could not be sent", error=error)
         self._records.clear()

@@ -11,14 +11,19 @@ L1  flush is not a flush: returns after 100 ms without a message leaving,    `Ho
     or while one is on its way (faust/transport/producer.py:78-94)
 L2  a failed send is a log line, the commit goes on (faust/topics.py:463,    `SendFailureEndsProcess`, `Outbox.flush`
     aiokafka/producer/message_accumulator.py:349)
-L3  records delivered before the seek are dropped after recovery and then    `recovery.CarefulRecovery`,
-    acked as a compaction gap (faust/tables/recovery.py:649, 306;            `consuming.BatchConsumer.perform_seek`,
-    faust/transport/consumer.py:785, 1111-1168, 1207)                        `book.CommitBook`
+L3  records delivered before the seek are dropped after recovery and then    `recovery.IdleRecovery`,
+    acked as a compaction gap (faust/tables/recovery.py:649, 306;            `consuming.BatchConsumer.reassign`,
+    faust/transport/consumer.py:785, 1111-1168, 1207)                        `shift.Shift`, `book.CommitBook`
 L4  a failed record is acked: agent restart, crash handler's commit          `App.agent`, `batches_of`, `serve`,
     (faust/app/base.py:972, faust/streams.py:1334)                           `BatchConsumer.on_task_error`
-L5  a worker that lost its membership writes on (no fencing)                 `guard_sender`, `lease.Lease`
-L6  fatal join errors leave a worker alive without partitions                `BatchConsumer._watch_membership`
-    (aiokafka/consumer/group_coordinator.py `_push_error_to_user`)
+L5  a worker that lost its membership writes on (no fencing)                 `guard_sender`, `lease.Lease`, `fencing.fence`
+L6  fatal join errors leave a worker alive without partitions                `membership.Membership`, `Shift.begin`,
+    (aiokafka/consumer/group_coordinator.py `_push_error_to_user`)           `BatchConsumer._commit_offsets`
+L7  every change of the group stops every worker, for as long as the         `roll.Roll`, `shift.Shift`
+    slowest takes, or one that is dead (eager protocol)
+L8  where many wait for a place in a partition's queue, time counts twice,   `producing.Post.send`
+    thrice, ...: a send fails after seconds instead of its timeout
+    (aiokafka/producer/message_accumulator.py:594-602)
 === ======================================================================= ================================================
 """
 
@@ -28,6 +33,7 @@ from importlib.metadata import version
 from typing import Any
 
 from aiokafka.producer.sender import Sender
+from aiokafka.producer.transaction_manager import TransactionManager
 from faust.sensors.base import Sensor
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer
@@ -44,10 +50,11 @@ PROVEN = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0", "mode-streaming": "
 _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (ProducerBuffer, ("flush", "_send_pending", "put")),
     (KafkaProducer, ("on_start", "flush", "_settings_extra", "_new_producer")),
-    (Consumer, ("_drain_messages", "perform_seek", "_new_offset", "_filter_tps_with_pending_acks", "_commit_offsets")),
-    (Recovery, ("on_recovery_completed", "_resume_streams", "_seek_offsets", "_slurp_changelogs", "need_recovery")),
-    (AIOKafkaConsumerThread, ("_create_worker_consumer", "on_start", "call_thread")),
+    (Consumer, ("_drain_messages", "subscribe", "_new_offset", "_filter_tps_with_pending_acks", "_commit_offsets")),
+    (Recovery, ("_restart_recovery", "_slurp_changelogs")),
+    (AIOKafkaConsumerThread, ("_create_worker_consumer", "on_start")),
     (Sender, ("_send_produce_req",)),
+    (TransactionManager, ("set_pid_and_epoch", "producer_id", "producer_epoch")),
 )
 
 
@@ -103,7 +110,7 @@ def guard_sender(sender: Any, lease: Lease) -> None:
     unguarded: Callable[..., Any] = sender._send_produce_req  # noqa: SLF001
 
     async def send(node_id: Any, batches: Any) -> None:
-        lease.require()
+        await lease.held()
         await unguarded(node_id, batches)
 
     sender._send_produce_req = send  # noqa: SLF001
@@ -131,6 +138,12 @@ class HonestProducer(KafkaProducer):
     async def on_start(self) -> None:
         await super().on_start()
         guard_sender(self.client._sender, self.lease)  # noqa: SLF001
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Producer id and epoch, by which others shut this worker out. Raises NotReady before the start."""
+        ids = self.client._txn_manager  # noqa: SLF001
+        return ids.producer_id, ids.producer_epoch
 
     @property
     def client(self) -> Any:

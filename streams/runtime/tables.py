@@ -1,11 +1,12 @@
-# ruff: noqa: ARG002, FBT001, FBT002 - the signatures are Faust's
+# ruff: noqa: FBT001, FBT002 - the signatures are Faust's
 """A Faust table with a bulk write path, addressed by partition.
 
 Law: the changelog is the table. A change is first acknowledged there and then written to the local store together with
-its offset; recovery, assignment and standbys stay Faust's.
+its offset. Which partitions are ours is said by the shift.
 """
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiokafka.errors import KafkaError
@@ -84,6 +85,7 @@ class PartitionedTable(Table[bytes, bytes]):
         super().__init__(app, name=name, partitions=partitions, key_type=bytes, value_type=bytes, **kwargs)
         self.stores = stores
         self._owned: frozenset[int] = frozenset()
+        self._telling = asyncio.Lock()
         self._on_recovered: list[Recovered] = []
 
     def _new_store(self) -> Any:
@@ -149,7 +151,9 @@ class PartitionedTable(Table[bytes, bytes]):
     # -- recovery
 
     def on_recovered(self, fun: Recovered) -> Recovered:
-        """Call `fun(owned partitions)` after each recovery, before the first batch. A failure ends the process."""
+        """Call `fun(owned partitions)` whenever they have changed: before the first batch of what came, after the last of what
+        went. A failure ends the process.
+        """
         self._on_recovered.append(fun)
         return fun
 
@@ -157,24 +161,25 @@ class PartitionedTable(Table[bytes, bytes]):
         """Write consecutive changelog records, from recovery."""
         self.stores.of(tp.partition).write(((r.key, r.value) for r in records), records[-1].offset)
 
-    async def on_rebalance(self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0) -> None:
-        changelog = self.changelog_topic_name
-        gone = {tp.partition for tp in revoked if tp.topic == changelog}
-        self._owned -= gone
-        self.stores.close(gone)
-        await self._require_changelog()
+    async def own(self, come: Iterable[int] = (), *, go: Iterable[int] = ()) -> None:
+        """From now on some partitions are ours and restored, and others are not. Tells who asked, one change after another."""
+        async with self._telling:
+            before = self._owned
+            self._owned = (before | frozenset(come)).intersection(range(self.partitions or 0)).difference(go)
+            if before == self._owned:
+                return
+            for fun in self._on_recovered:
+                try:
+                    await fun(self._owned)
+                except Exception as error:  # noqa: BLE001 - an index that was not rebuilt is a wrong one
+                    end_process(Exit.UNEXPECTED, f"table {self.name}: the callback after recovery failed", error=error)
 
-    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        self._owned = frozenset(tp.partition for tp in active_tps)
-        await self._require_copartitioned()
-        for fun in self._on_recovered:
-            try:
-                await fun(self._owned)
-            except Exception as error:  # noqa: BLE001 - an index that was not rebuilt is a wrong one
-                end_process(Exit.UNEXPECTED, f"table {self.name}: the callback after recovery failed", error=error)
+    def disown(self) -> None:
+        """The end: nothing is ours any more, and nobody is told."""
+        self._owned = frozenset()
 
-    async def _require_changelog(self) -> None:
-        """A missing changelog topic is silently left out by Faust's assignor: no recovery, all state lost."""
+    async def require_changelog(self) -> None:
+        """End the process when the changelog topic is not as it must be: without it all state would be lost."""
         name = self.changelog_topic_name
         try:
             found = await self.app.partitions(name)
@@ -182,13 +187,3 @@ class PartitionedTable(Table[bytes, bytes]):
             end_process(Exit.UNEXPECTED, f"topic {name} must exist, with {self.partitions} partitions", error=error)
         if found != self.partitions:
             end_process(Exit.UNEXPECTED, f"topic {name} must have {self.partitions} partitions, it has {found}")
-
-    async def _require_copartitioned(self) -> None:
-        """Faust's assignor keeps topics of the same partition count together: trust, but verify."""
-        sources = {
-            tp.partition
-            for tp in self.app.consumer.assignment()
-            if tp.topic not in self.app.tables.changelog_topics and await self.app.partitions(tp.topic) == self.partitions
-        }
-        if sources - self._owned:
-            end_process(Exit.UNEXPECTED, f"table {self.name}: sources {sorted(sources)}, table {sorted(self._owned)}")

@@ -65,9 +65,9 @@ class Vitals:
     # ---------------------------------------------------------------- noted by the loop
 
     def started(self, tps: Iterable[Any]) -> None:
-        """Reading of these source partitions, and no others, begins."""
+        """These source partitions, and no others, are read from now on."""
         now = time.monotonic()
-        self._lines = {tp: _Line(now, now) for tp in tps}
+        self._lines = {tp: self._lines.get(tp) or _Line(now, now) for tp in tps}
 
     def handed_out(self, tp: Any, batch: Batch) -> None:
         """The batch is at its handler now."""

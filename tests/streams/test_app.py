@@ -25,4 +25,4 @@ async def test_a_worker_reads_the_three_doors_and_the_log_of_record_and_keeps_th
     assert topics == {door.name for door in (CHECKS, REDEMPTIONS, MEMBER_COMMANDS, COMMANDS)}
     assert set(app.tables) == {ACCOUNTS}
     assert app.tables[ACCOUNTS].partitions == 4
-    assert (app.config.session_timeout, app.config.heartbeat_interval, app.config.store) == (6, 2, "rocksdb://")
+    assert (app.config.session_timeout, app.config.heartbeat_interval, app.config.store) == (6, 0.5, "rocksdb://")

@@ -39,6 +39,7 @@ class Line:
                     NewTopic(self.source, self.partitions, 1),
                     NewTopic(self.out, self.partitions, 1),
                     NewTopic(self.changelog, self.partitions, 1, topic_configs=compacted),
+                    NewTopic(runtime.roll_topic(self.group), 1, 1, topic_configs=runtime.ROLL_SETTINGS),
                 ]
             )
         finally:

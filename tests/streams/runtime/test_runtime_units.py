@@ -1,11 +1,13 @@
 """The parts of the runtime by themselves: commit book, partitioner, lease, stores, outbox, end of process."""
 
+import asyncio
 import subprocess
 import sys
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaTimeoutError
 from aiokafka.partitioner import DefaultPartitioner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -58,8 +60,26 @@ def test_a_batch_from_before_a_rebalance_can_no_longer_be_finished():
     book.hand_out(TP, 0, 4, new)
     assert not book.finish(TP, old)
     assert not list(book.committable())
-    book.clear()
+    book.drop(TP)
     assert not book.finish(TP, new)
+
+
+def test_a_batch_that_was_given_up_is_read_again_from_its_start():
+    book, token = CommitBook(), object()
+    book.start(TP, 3)
+    book.hand_out(TP, 3, 4, token)
+    assert book.again(TP) == book.next(TP) == 3
+    assert not book.busy(TP)
+    assert not book.finish(TP, token)
+    assert not list(book.committable())
+
+
+def test_positions_are_committed_once_more_when_asked():
+    book = CommitBook()
+    book.start(TP, 0)
+    assert not list(book.committable())
+    book.refresh()
+    assert list(book.committable()) == [(TP, 0)]
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.booleans()), max_size=30))
@@ -118,17 +138,19 @@ def ended(monkeypatch):
 
 
 @pytest.mark.parametrize("which", ["boot", "wall"])
-def test_the_lease_ends_by_either_clock(clock, ended, which):
+async def test_without_the_lease_by_either_clock_nothing_is_sent_until_it_is_renewed(clock, which):
     lease = leases.Lease(session_timeout=10.0)
     setattr(clock, which, 5000.0)
-    lease.require()  # not armed: an app that only produces
+    assert lease.holds  # not armed: an app that only produces
     lease.renew(clock.now())
     setattr(clock, which, 5007.9)
-    lease.require()
+    await lease.held()
     setattr(clock, which, 5008.1)
-    with pytest.raises(SystemExit):
-        lease.require()
-    assert ended == [75]
+    waiting = asyncio.create_task(lease.held())
+    done, _ = await asyncio.wait({waiting}, timeout=leases.LOOK_SECONDS * 3)
+    assert not done
+    lease.renew(clock.now())
+    await asyncio.wait_for(waiting, 1)
 
 
 def test_the_process_ends_at_once_with_its_code_and_its_reason():
@@ -279,3 +301,35 @@ async def test_a_refused_record_ends_the_process(kafka, topic_prefix, producer, 
     with pytest.raises(SystemExit):
         await outbox.flush()
     assert ended == [70]
+
+
+async def test_L8_whoever_waits_for_a_place_in_a_queue_waits_as_long_as_it_may(kafka, topic_prefix):
+    """Forty flushes into one partition of a broker that takes 0.1 s: 4 s of waiting, and the send may take 10."""
+    topic = await _topic(kafka, f"{topic_prefix}t", 1)
+
+    def slow(client: AIOKafkaProducer) -> None:
+        send = client._sender._send_produce_req
+
+        async def later(node_id, batches):
+            await asyncio.sleep(0.1)
+            await send(node_id, batches)
+
+        client._sender._send_produce_req = later
+
+    async def ours(post: Post, n: int) -> None:
+        await post.send(topic, 0, [(b"k", b"%d" % n, 0, [])])
+
+    async def stock(client: AIOKafkaProducer, n: int) -> None:
+        batch = client.create_batch()
+        batch.append(timestamp=0, key=b"k", value=b"%d" % n)
+        batch.close()
+        await (await client.send_batch(batch, topic, partition=0))
+
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", request_timeout_ms=10_000) as client:
+        slow(client)
+        with pytest.raises(KafkaTimeoutError):
+            await asyncio.gather(*(stock(client, n) for n in range(40)))
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", request_timeout_ms=10_000) as client:
+        slow(client)
+        post = Post(client, 30.0)
+        await asyncio.gather(*(ours(post, n) for n in range(40)))
