@@ -13,6 +13,7 @@ from schemas.checks import AnyCheck
 from schemas.codec import BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
 from schemas.commands import AnyCommand
+from schemas.earning import MAIN
 from schemas.members import AnyMemberCommand, Identity
 from schemas.redemptions import AnyRedemption
 from schemas.topics import (
@@ -279,6 +280,8 @@ def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision
         return
     for fact in decision.outcome.facts:
         meter.count(metrics.EVENTS, fact.type)
+        if decision.outcome.wallets and fact.detail.get("wallet", MAIN) != MAIN:
+            continue  # the metric counts points, not what other wallets hold
         for move in fact.moves:
             meter.count(metrics.POINTS, move.source, move.target, by=move.points)
 

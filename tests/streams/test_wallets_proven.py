@@ -8,11 +8,14 @@ import pytest
 from rich.console import Console
 
 from schemas.events import parse_event
-from schemas.topics import CHECKS, COMMANDS, EVENTS, REPLIES
+from schemas.topics import CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, REPLIES
+from streams import metrics
 from streams.explain import Step, Story
 from streams.proof import Law
-from tests.builders import Member, earning, line, program, rule
+from tests.builders import START, Member, earning, line, program, rule
+from tests.streams.agent_world import AgentWorld, events, replies
 from tests.streams.written_topics import Topics
+from tests.tills import desk, opt_in, sale
 
 RULES = program(
     earning=earning(rule("line_bonus", "dish", points=5, wallet="stars", where={"categories": ["dish"]})),
@@ -127,3 +130,22 @@ def test_B05_the_story_of_a_check_follows_its_lot_in_each_wallet(member):
     assert "lot 1, stars 1" in told_
     assert "10 available > used (lot 1)" in told_
     assert "25 issued > available" not in told_
+
+
+async def test_B05_stars_come_through_the_doors_and_are_converted_and_no_metric_takes_them_for_points():
+    def counted():
+        return metrics.REGISTRY.get_sample_value("loy_points_total", {"source": "issued", "target": "available"}) or 0
+
+    dish = line(1000, quantity=4000, category="dish")
+    body = sale("s1", [1000], START, "card:ABC123") | {"lines": [dish]}
+    world, before = AgentWorld(RULES), counted()
+    await world.through(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, "card:ABC123")))
+    sent = await world.through(CHECKS, ("card:ABC123", body))
+    ((reply, outcome),) = replies(sent)
+    assert (outcome, reply.earned, reply.wallets["stars"].available) == ("applied", 10, 20)
+    assert counted() - before == 10
+    wish = desk("convert_points", "c1", "H-1", START, wallet="stars", into="main", points=20)
+    sent = await world.through(MEMBER_COMMANDS, ("H-1", wish))
+    assert events(sent) == ["POINT_CONVERTED", "POINT_CONVERTED"]
+    assert world.account("H-1").books.available == 60
+    assert counted() - before == 60
