@@ -105,6 +105,11 @@ class NaiveMember(NaiveWallet):
             case Sale() if self.joined:
                 done = True
                 self._sell(record, name)
+            case Sale() if self.known:  # gone: nothing is earned, but a return of it gives back what paid for it
+                nothing = {line.line: 0 for line in record.lines}
+                bought = Bought(record, self.now, {line: [0, 0] for line in nothing}, nothing, stars=nothing)
+                self.sales[name] = bought
+                self._waited_for(bought, name)
             case Return() | Void() if self.known:
                 self.acts.append(seconds(record.at))
                 done = self._bring_back(record)
@@ -160,6 +165,10 @@ class NaiveMember(NaiveWallet):
             bought.star_lot = self.stars.new_points(number, seconds(sale.at), sale.at.date())
         self.spend[sale.at.year] += sum(earning.values())
         self._climb(sale.at.date())
+        self._waited_for(bought, name)
+
+    def _waited_for(self, bought: Bought, name: str) -> None:
+        """The returns that came before their sale."""
         mine = [one for one in self.waiting if one.check.of == name]
         self.waiting = [one for one in self.waiting if one.check.of != name]
         for one in sorted(mine, key=lambda one: (seconds(one.check.at), record_id(one.check))):
