@@ -60,6 +60,14 @@ class Scaled:
     recovery: Recovery
     state: StateHash | None
 
+    @property
+    def summary(self) -> str:
+        """One line, at once: a later stage may end the run."""
+        each, cold, warm = self.cpu_seconds / self.checks * 1e6, self.recovery.cold, self.recovery.warm
+        starts = f"cold {cold.seconds:.1f} s ({cold.cpu_seconds:.1f} of CPU), warm {warm.seconds:.1f} s ({warm.cpu_seconds:.1f})"
+        state = f"state {self.state}" if self.state else "state not hashed"
+        return f"{self.checks / self.seconds:,.0f} checks/s, {each:,.0f} CPU-us a check, {starts}, {state}"
+
 
 def stages(members: Sequence[int], workers: Sequence[int]) -> list[Stage]:
     """More workers with the fewest members, then more members with the fewest workers."""
@@ -80,6 +88,7 @@ async def scale(console: Console, settings: Settings, plan: Sequence[Stage], *, 
     for stage in plan:
         console.print(f"{stage.members:,} members, {stage.workers} workers ...", highlight=False)
         found.append(await _measure(settings, stage, some, count))
+        console.print(f"  {found[-1].summary}", highlight=False)
     require_equal(found)
     return found
 

@@ -188,7 +188,7 @@ def test_stamped_accounts_differ_in_their_key_alone_and_one_in_four_is_a_regular
 @pytest.mark.timeout(240)
 async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     out = io.StringIO()
-    scale = Scale(seconds=1, accounts=200, clones=1, checks_a_second=400, warm_up=800)
+    scale = Scale(seconds=1, accounts=200, clones=1, checks_a_second=400, warm_up=1200)
     result = await measure(Console(file=out, width=150), Settings(data=tmp_path, max_batch=50), scale)
     assert result.members == 2469
     assert result.ours.checks == 404
