@@ -50,16 +50,23 @@ class Decision(NamedTuple):
 
 def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
     """Decide one command at Kafka time `now` (epoch seconds). The account given is left as it was."""
-    now = max(now, account.now)
+    sent, now = now, max(now, account.now)
     kept_from = remembered_from(now)
     known = next((known for known in account.applied if known.id == command.id and known.now > kept_from), None)
     if known is not None:
         if known.fingerprint != command.fingerprint:
-            return Decision(account, apart(command, Code.ID_REUSED))
+            return Decision(account, apart(command, _why_not(command, sent)))
         return Decision(account, outcome_of(known), repeated=True, first_origin=known.origin)
     if _at(command, now) <= max(now - HORIZON, account.floor) and _is_stale(account, command, now):
         return Decision(account, apart(command, Code.BEYOND_HORIZON))
     return _decide_new(account, command, plan, now)
+
+
+def _why_not(command: AnyCommand, sent: int) -> Code:
+    """Of a record under an id that another one has. Its own times decide: it may have been answered before the other one came."""
+    if isinstance(command, Join | Update | Leave | Tick) or _at(command, sent) > sent - HORIZON:
+        return Code.ID_REUSED
+    return Code.BEYOND_HORIZON
 
 
 def apart(command: AnyCommand, code: Code) -> Outcome:

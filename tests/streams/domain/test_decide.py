@@ -98,6 +98,16 @@ def test_A08_a_check_older_than_the_horizon_is_parked_never_guessed(days: float,
         assert member.again(step, after(9)).bytes == step.bytes
 
 
+def test_A08_a_parked_check_is_answered_the_same_after_another_one_took_its_id() -> None:
+    """As after a crash: both are read again, and now the second one is known first."""
+    member = Member(clock=START - timedelta(days=500)).joined()
+    parked = member.sale(1000, id="s1", at=START - timedelta(days=40), now=START)
+    assert parked.code == "BEYOND_HORIZON"
+    assert member.sale(500, id="s1", at=START, now=START).code == "OK"
+    assert member.again(parked, START).bytes == parked.bytes
+    assert member.books.issued == -5
+
+
 def test_A08_no_repeat_outlives_its_record() -> None:
     """Whenever a check is sent again, it is recognised or parked: it never earns twice."""
     member = Member(clock=START - timedelta(days=30)).joined()
