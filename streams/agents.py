@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import msgspec
+
+from schemas.base import POINTS_MAX
 from schemas.checks import AnyCheck
 from schemas.codec import BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
@@ -32,6 +35,7 @@ from streams.domain import render
 from streams.domain.account import Account, pack, unpack
 from streams.domain.decide import Decision, apart, decide
 from streams.domain.intake import Arrived, Intake, Rules, Taken, refusal
+from streams.domain.outcome import Balance
 from streams.domain.plan import Plan
 from streams.domain.receipts import second_half
 from streams.reference import Directory
@@ -214,7 +218,7 @@ class LedgerAgent:
         if decision.repeated and decision.outcome.program != command.program:
             plan = await self._directory.plan(decision.outcome.program)  # a repeat is printed by the version it was decided by
         printed = render.events(command, decision.outcome, plan)
-        if not fits(printed):
+        if not fits(printed, decision.outcome.balance):
             decision, printed = Decision(account, apart(command, Code.TOO_LARGE)), []
         verdict = _verdict(command, decision)
         self._print(batch, record, command, decision, verdict, plan, printed, outbox)
@@ -286,9 +290,10 @@ def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision
             meter.count(metrics.POINTS, move.source, move.target, by=move.points)
 
 
-def fits(events: Sequence[bytes]) -> bool:
-    """Whether each of a command's events fits into a record; a command whose events do not is not applied."""
-    return all(len(event) <= EVENTS.bytes_max - 100_000 for event in events)
+def fits(events: Sequence[bytes], balance: Balance | None = None) -> bool:
+    """Whether a command's events fit into records and its balance into the contract; a command that does not is not applied."""
+    figures = msgspec.structs.astuple(balance) if balance is not None else ()
+    return all(len(event) <= EVENTS.bytes_max - 100_000 for event in events) and all(abs(one) <= POINTS_MAX for one in figures)
 
 
 def stored(account: Account) -> bytes | None:

@@ -76,5 +76,5 @@ def _after(record: Record, row: bytes | None, plans: Mapping[str, Plan]) -> byte
     plan = plans[command.program]
     account = unpack(row, command.account)
     decision = decide(account, command, plan, record.timestamp_ms // 1000)
-    printed = fits(render.events(command, decision.outcome, plans[decision.outcome.program] if decision.repeated else plan))
-    return stored(decision.account if printed else account)
+    printed = render.events(command, decision.outcome, plans[decision.outcome.program] if decision.repeated else plan)
+    return stored(decision.account if fits(printed, decision.outcome.balance) else account)

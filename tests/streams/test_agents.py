@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.base import POINTS_MAX
 from schemas.topics import (
     CHECKS,
     COMMANDS,
@@ -270,13 +271,27 @@ async def test_the_same_id_with_another_content_is_refused(world):
 
 
 async def test_a_check_whose_events_would_not_fit_is_refused_and_kept_and_moves_nothing(world, monkeypatch):
-    monkeypatch.setattr("streams.agents.fits", lambda _printed: False)
+    monkeypatch.setattr("streams.agents.fits", lambda *_: False)
     sent = await world.through(CHECKS, bought("s1"))
     assert [(str(reply.code), outcome) for reply, outcome in replies(sent)] == [("TOO_LARGE", "refused")]
     assert events(sent) == []
     assert world.account("H-1").books.available == 0
     (letter,) = of(sent, DEAD_LETTERS)
     assert letter.header("code") == "TOO_LARGE"
+
+
+async def test_points_beyond_what_the_contract_can_tell_are_not_given():
+    world = AgentWorld(program(limits={"adjust_points": POINTS_MAX}))
+    await world.through(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, CARD)))
+    sent = [
+        await world.through(
+            MEMBER_COMMANDS, member_command("adjust", id_, points=7 * POINTS_MAX // 10, reason="why", actor="ann")
+        )
+        for id_ in ("a1", "a2")
+    ]
+    assert [codes(one) for one in sent] == [["OK"], ["TOO_LARGE"]]
+    assert not events(sent[1])
+    assert letters(sent[1]) == ["TOO_LARGE"]
 
 
 async def test_a_repeat_that_arrives_under_a_later_version_is_answered_by_the_first_ones_rewards():
