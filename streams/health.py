@@ -1,7 +1,7 @@
 """A process seen from outside: whether it is stuck, whether it does its work, and the figures read when Prometheus asks.
 
-Law: it only reads, from a thread of its own, and says what is: not ready while partitions are shared out, tables restored, or the
-broker does not answer; stuck only when a restart would help, which a vendor that is down is not.
+Law: it only reads, from a thread of its own, and says what is: not ready before its first partitions are taken up, while tables
+are restored, or the broker does not answer; stuck only when a restart would help, which a vendor that is down is not.
 """
 
 import time
@@ -50,8 +50,6 @@ class Health:
             return ["starting"]
         if app.should_stop:
             found.append("stopping")
-        if app.rebalancing:
-            found.append("partitions are being shared out")
         if app.vitals.recovering():
             found.append(f"restoring tables: {app.vitals.remaining()} records to go")
         silent = app.lease.age()
@@ -70,7 +68,7 @@ class Health:
         yield catalogue.HEALTHY.at(not self.stuck())
         yield catalogue.LOOP_DELAY.at(vitals.delay())
         yield catalogue.REBALANCES.at(app.rebalancing_count)
-        yield catalogue.REBALANCING.at(bool(app.rebalancing))
+        yield catalogue.REBALANCING.at(app.shift.moving)
         yield catalogue.RECOVERING.at(vitals.recovering())
         yield catalogue.RECOVERY_REMAINING.at(vitals.remaining())
         yield catalogue.RECOVERY_RESTORED.at(vitals.restored)

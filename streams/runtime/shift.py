@@ -239,6 +239,11 @@ class Shift:
             self._membership.gives(frozenset({unit}))
 
     @property
+    def moving(self) -> bool:
+        """Whether a unit is on its way to us or from us, while all others are worked on."""
+        return bool(self._taking or self._giving)
+
+    @property
     def giving(self) -> bool:
         """Whether a batch at hand is waited for."""
         return bool(self._giving) or self._ending

@@ -37,7 +37,7 @@ class FakeApp:
         self.tables = SimpleNamespace(recovery=self.recovery)
         self.lease = Lease(10.0)
         self.sources, self.compacted = {"pos.checks"}, {"loy.members"}
-        self.should_stop = self.rebalancing = False
+        self.should_stop, self.shift = False, SimpleNamespace(moving=False)
         self.rebalancing_count = 1
         self.vitals = Vitals(self)
 
@@ -93,7 +93,6 @@ def test_a_process_that_works_is_well_and_ready(app):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda app: setattr(app, "rebalancing", True), "partitions are being shared out"),
         (lambda app: setattr(app, "should_stop", True), "stopping"),
         (lambda app: setattr(app.vitals, "taken_up", False), "taking up partitions"),
         (lambda app: setattr(app, "lease", Lease(10.0)), "the broker has not answered a heartbeat"),
@@ -111,6 +110,12 @@ def test_who_does_no_work_is_not_ready_but_well(app, change, said):
     assert truth.unready() == [said]
     assert truth.stuck() == []
     assert series(app)["loy_ready",] == 0
+
+
+def test_a_partition_on_its_way_is_told_and_no_reason_to_be_unready(app):
+    app.start(CHECKS).shift.moving = True
+    assert series(app)["loy_rebalancing",] == 1
+    assert health.Health(app, 4).unready() == []
 
 
 def test_before_its_loop_runs_a_process_is_starting(app):
