@@ -70,8 +70,11 @@ def _path(steps: tuple[int | str, ...]) -> str:
 
 
 def parse_command(value: bytes) -> AnyCommand:
-    """A command of our own log. Raises ValidationError: on our own log that is a bug, not bad input."""
-    return _COMMAND.validate_json(value)
+    """A command of our own log. Raises ValidationError: on our own log that is a bug, not bad input.
+
+    Fields that it does not know are left alone: a newer version writes them while this one still runs. The doors stay strict.
+    """
+    return _COMMAND.validate_json(value, extra="ignore")
 
 
 def encode(model: BaseModel) -> bytes:

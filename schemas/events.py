@@ -375,7 +375,7 @@ class Event(Model):
 
 
 def parse_event(raw: bytes) -> tuple[Event, Data]:
-    """The envelope and its typed data. Raises `pydantic.ValidationError`, or KeyError for a type not in the catalogue."""
-    event = Event.model_validate_json(raw)
+    """The envelope and its data; a newer version's fields are left alone. Raises ValidationError; KeyError: unknown type."""
+    event = Event.model_validate_json(raw, extra="ignore")
     model, _ = EVENTS[event.type]
-    return event, model.model_validate_json(orjson.dumps(event.data))
+    return event, model.model_validate_json(orjson.dumps(event.data), extra="ignore")

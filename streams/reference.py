@@ -216,7 +216,7 @@ class Directory:
     def identity(self, key: str) -> Identity | None:
         """The account behind the keyed hash of an identifier."""
         row = self.identities.get(key)
-        return None if row is None else Identity.model_validate_json(row)
+        return None if row is None else Identity.model_validate_json(row, extra="ignore")
 
     def version(self, program: str, at: int) -> Plan | None:
         """The version in force at an instant: the one that took effect last."""
@@ -250,7 +250,7 @@ def _effective_from(plan: Plan) -> int:
 
 def _checked_identity(value: bytes) -> bytes:
     """The row as it came, if it can be read."""
-    Identity.model_validate_json(value)
+    Identity.model_validate_json(value, extra="ignore")
     return value
 
 

@@ -30,7 +30,8 @@ async def until(condition, what, seconds=DEADLINE):
 class Process:
     """`loy COMMAND` with a data folder and a metrics port of its own; its log is beside the folder."""
 
-    def __init__(self, command, settings, name, environment=None):
+    def __init__(self, command, settings, name, environment=None, module="streams"):
+        self._module = module
         self.settings = settings.model_copy(update={"data": settings.data / name})
         self.log = settings.data / f"{name}.log"
         self._command = command
@@ -40,7 +41,7 @@ class Process:
         values = self.settings.model_dump(exclude={"identity_key"}, exclude_none=True)
         own = {f"LOY_{name.upper()}": str(value) for name, value in values.items()}
         with self.log.open("ab") as out:
-            command = [sys.executable, "-m", "streams", *self._command]
+            command = [sys.executable, "-m", self._module, *self._command]
             env = os.environ | own | self._environment
             self.process = subprocess.Popen(command, env=env, stdout=out, stderr=out)
         return self

@@ -15,6 +15,7 @@ from functools import partial
 from importlib.metadata import version
 from typing import Literal
 
+import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
@@ -26,7 +27,9 @@ from streams.app import changelogs, sink_group
 from streams.broker import HOST, BrokerError, find_java
 from streams.log import Span, UnknownTopicError, open_log
 from streams.publishing import published
+from streams.runtime import roll_topic
 from streams.runtime.repairs import PROVEN
+from streams.runtime.roll import Statement
 from streams.settings import PREFIX, Access, Settings, SettingsError, reach
 from streams.shell import in_words
 from streams.topic_admin import survey_topics
@@ -40,6 +43,7 @@ LAG_WARNING, LAG_BAD = 2.0, 60.0  # seconds that the oldest record has waited
 FREE_WARNING, FREE_BAD = 0.10, 0.03  # of the disk
 ASK_SECONDS = 20.0
 BROKERS_MIN = 3
+ROLL_RECORDS = 5000  # of a hundred workers, a session and more
 SOURCES = (CHECKS.name, REDEMPTIONS.name, MEMBER_COMMANDS.name, COMMANDS.name)
 TOLD = (EVENTS.name, MEMBERS.name)
 
@@ -226,14 +230,14 @@ async def _sink(settings: Settings, name: str) -> list[Finding]:
 
 async def _group(settings: Settings, about: str, group: str, topics: tuple[str, ...], command: str) -> list[Finding]:
     """Who is in the group, and how long its oldest record has waited. A sink that never ran is nobody's fault."""
+    members = await _members(settings, group)
     async with _admin(settings) as admin:
-        members = await _members(admin, group)
         offsets = await admin.list_consumer_group_offsets(group)
     committed = {part: at.offset for part, at in offsets.items() if part.topic in topics}
     if not members and not committed:
         if about != "workers":
             return []
-        return [Finding(about, "bad", f"nobody is in the group {group}, and nobody was", f"Start one: `{command}`.")]
+        return [Finding(about, "bad", f"nobody works in the group {group}, and nobody did", f"Start one: `{command}`.")]
     async with open_log(settings.kafka_bootstrap) as log:
         spans = await log.spans(*topics)
         waiting = {part: Span(max(span.start, committed.get(part, span.start)), span.end) for part, span in spans.items()}
@@ -246,7 +250,7 @@ async def _group(settings: Settings, about: str, group: str, topics: tuple[str, 
 
 
 def _behind(about: str, members: int, lag: int, waited: float, command: str) -> Finding:
-    says = f"{members} in the group; {lag:,} records wait" + (f", the oldest for {waited:,.0f} s" if waited else "")
+    says = f"{members} at work; {lag:,} records wait" + (f", the oldest for {waited:,.0f} s" if waited else "")
     if not members:
         return Finding(about, "bad", says, f"None runs: start one with `{command}`, or look why it ended.")
     if waited > LAG_BAD:
@@ -254,8 +258,18 @@ def _behind(about: str, members: int, lag: int, waited: float, command: str) -> 
     return Finding(about, "warning" if waited > LAG_WARNING else "good", says)
 
 
-async def _members(admin: AIOKafkaAdminClient, group: str) -> int:
-    return sum(len(found[5]) for response in await admin.describe_consumer_groups([group]) for found in response.groups)
+async def _members(settings: Settings, group: str) -> int:
+    """How many said on the group's roll, within a session, that they live."""
+    since = time.time() - settings.session_seconds
+    alive: dict[str, bool] = {}
+    async with open_log(settings.kafka_bootstrap) as log:
+        spans = await log.spans(roll_topic(group))
+        newest = {part: Span(max(span.start, span.end - ROLL_RECORDS), span.end) for part, span in spans.items()}
+        async for batch in log.read(newest):
+            for record in batch:
+                said = msgspec.json.decode(record.value or b"", type=Statement)
+                alive[said.worker] = not said.leaves and record.timestamp_ms / 1000 >= since
+    return sum(alive.values())
 
 
 @asynccontextmanager

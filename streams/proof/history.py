@@ -1,13 +1,12 @@
 """Proves that every balance is the sum of its postings: folds each account's events from zero, double entry, lot by lot.
 
-Events may be written again after a crash, byte for byte; what counts is each event's first occurrence. Per event it keeps a
+Events may be written again after a crash, saying the same; what counts is each event's first occurrence. Per event it keeps a
 digest of id and body, per account its books, its live lots and the last balance.
 """
 
 from collections.abc import Iterator
 from typing import get_args
 
-import msgspec
 from pydantic import ValidationError
 
 from schemas.earning import MAIN
@@ -15,7 +14,7 @@ from schemas.events import Event, PointConverted, parse_event
 from schemas.standing import Balance, Book, Data, Posting, Profile
 from streams.log import Record
 from streams.proof.figures import BALANCE_FIGURES, Figures, Law, Violation
-from streams.proof.promises import CommandHead, Promises, cause_of, digest
+from streams.proof.promises import CommandHead, Promises, cause_of, digest, meaning
 
 RECEIPT_PREFIX = "receipt:"  # the account of a check without a member (schemas.commands.AccountKey)
 _BOOKS: tuple[Book, ...] = get_args(Book)
@@ -24,13 +23,6 @@ _SOURCES = frozenset({"issued", "debt"})  # points only ever come out of these: 
 _SIGNED = frozenset({"adjusted"})
 
 _Problem = tuple[Law, str]
-
-
-class _Head(msgspec.Struct):
-    id: str
-
-
-_event_head = msgspec.json.Decoder(_Head)
 
 
 class _Account:
@@ -122,15 +114,14 @@ class History:
         """An event: readable, at its place in the account's history, moving points as its balance says."""
         raw = record.value or b""
         try:
-            identity = digest(_event_head.decode(raw).id.encode())
-            known = self._bodies.get(identity)
-            body = digest(raw)
-            if known == body:
-                self._figures.events_again += 1
-                return None
             event, data = parse_event(raw)
-        except (ValidationError, msgspec.DecodeError, KeyError) as failure:
+        except (ValidationError, KeyError) as failure:
             return Violation(Law.UNREADABLE, _why(failure), (record.origin,))
+        identity, body = digest(event.id.encode()), hash((meaning(event, "data"), meaning(data)))
+        known = self._bodies.get(identity)
+        if known == body:
+            self._figures.events_again += 1
+            return None
         if known is not None:
             what = f"event {event.id} was written before with another body"
             return Violation(Law.TWO_BODIES, what, (record.origin,), event.subject)

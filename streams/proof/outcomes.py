@@ -15,7 +15,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.replies import Reply
 from streams.log import Origin, Record
 from streams.proof.figures import Figures, Law, Violation
-from streams.proof.promises import CommandHead, Promises, digest
+from streams.proof.promises import CommandHead, Promises, digest, meaning
 
 # What a record at a door may have got. An answer is what the header says and what the body says; these go together.
 _ANSWERS = (
@@ -79,10 +79,10 @@ class Outcomes:
         door.times[index] = record.timestamp_ms
 
     def reply(self, record: Record) -> Violation | None:
-        """An answer: to a record that is there, in the bytes it had before, and the only one under its id."""
+        """An answer: to a record that is there, saying what it said before, and the only one under its id."""
         origin = Origin.parse(record.header("origin"))
         try:
-            reply = Reply.model_validate_json(record.value or b"")
+            reply = Reply.model_validate_json(record.value or b"", extra="ignore")
             answer = _ANSWERS.index((record.header("outcome") or "", reply.status))
         except ValidationError as failure:
             return _unreadable(record, _why(failure))
@@ -90,7 +90,7 @@ class Outcomes:
             return _unreadable(record, f"outcome {record.header('outcome')!r} does not go with status {reply.status!r}")
         if origin is None:
             return _unreadable(record, "no origin header names the record that is answered")
-        body = digest(record.value or b"")
+        body = meaning(reply)
         return self._answer(record, origin, reply, answer, body) or self._same_for_id(record, origin, reply, body)
 
     def _answer(self, record: Record, origin: Origin, reply: Reply, answer: int, body: int) -> Violation | None:

@@ -44,8 +44,8 @@ HEARD = (EVENTS.name, REPLIES.name, DEAD_LETTERS.name, IDENTITIES.name, MEMBERS.
 class Worker(Process):
     """A worker process with a data folder and a metrics port of its own."""
 
-    def __init__(self, settings, name):
-        super().__init__(["worker"], settings.model_copy(update={"metrics_port": free_port()}), name)
+    def __init__(self, settings, name, **more):
+        super().__init__(["worker"], settings.model_copy(update={"metrics_port": free_port()}), name, **more)
         self.start()
 
     def wipe(self):
@@ -99,8 +99,8 @@ class System:
                 if part.topic in (REPLIES.name, DEAD_LETTERS.name):
                     self.answered.update(dict(record.headers)["origin"].decode() for record in records)
 
-    def worker(self, name="w"):
-        worker = Worker(self.settings, name)
+    def worker(self, name="w", **more):
+        worker = Worker(self.settings, name, **more)
         self.workers.append(worker)
         return worker
 

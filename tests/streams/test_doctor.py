@@ -4,8 +4,9 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import OffsetAndMetadata
@@ -19,6 +20,8 @@ from streams.cli import app
 from streams.doctor import examination
 from streams.doctor.examination import _skewed, examine
 from streams.publishing import publish
+from streams.runtime import roll_topic
+from streams.runtime.roll import Statement
 from streams.settings import Settings
 from streams.topic_admin import apply_topics
 from tests.builders import program
@@ -62,18 +65,29 @@ async def found(about, **options):
 
 
 class Member:
-    """Somebody in a group, with offsets committed."""
+    """A worker of a group as others see it: it says that it lives, and has committed offsets."""
 
     def __init__(self, bootstrap, group, topics):
-        self._consumer = AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+        self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+        self._producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+        self._group = group
+        self._parts = [TopicPartition(topic, n) for topic in topics for n in range(2)]
 
     async def __aenter__(self):
         await self._consumer.start()
-        await self._consumer.commit({part: OffsetAndMetadata(0, "") for part in self._consumer.assignment()})
-        return self
+        self._consumer.assign(self._parts)
+        await self._consumer.commit({part: OffsetAndMetadata(0, "") for part in self._parts})
+        await self._producer.start()
+        await self._say(leaves=False)
 
     async def __aexit__(self, *_):
+        await self._say(leaves=True)
+        await self._producer.stop()
         await self._consumer.stop()
+
+    async def _say(self, *, leaves):
+        said = Statement("one-1", (1, 0), 1 + leaves, 0, leaves=leaves)
+        await self._producer.send_and_wait(roll_topic(self._group), msgspec.json.encode(said), partition=0)
 
 
 async def write(bootstrap, topic, *, seconds_ago=0.0):
@@ -137,7 +151,7 @@ async def test_without_a_worker_one_is_asked_for(installed, bootstrap):
     async with Member(bootstrap, installed.group, [CHECKS.name]):
         pass
     finding = (await found("workers"))["bad"]
-    assert finding.says.startswith("0 in the group")
+    assert finding.says.startswith("0 at work")
 
 
 async def test_a_worker_that_lags_is_named_in_records_and_seconds(installed, bootstrap):
@@ -220,4 +234,4 @@ def test_exit_code_and_json_are_for_machines(bootstrap, monkeypatch):
     told = json.loads(done.stdout)
     assert (done.exit_code, told["ok"]) == (1, False)
     assert set(told["findings"][0]) == {"about", "state", "says", "do"}
-    assert any(finding["about"] == "workers" and finding["state"] == "bad" for finding in told["findings"])
+    assert any(finding["about"] == "topics" and "nobody-workers" in finding["says"] for finding in told["findings"])
