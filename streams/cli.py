@@ -399,6 +399,14 @@ def bench_sinks(
     run(measure(console, settings_of(), members=members, sinks=[only] if only else tuple(COURSES)))
 
 
+@app.command("bench-failover")
+def bench_failover(kills: Annotated[int, typer.Option(min=1, help="Of each kind.")] = 10) -> None:
+    """Kill, restart and add workers under an even load: how long checks wait whose partitions move, and all others."""
+    from streams.bench.failover import bench_failover as measure  # noqa: PLC0415
+
+    run(measure(console, settings_of(), kills=kills))
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         console.print(version("loystream"))

@@ -7,6 +7,7 @@ caught between a seek and a queue that is being cleared, which is how stock Faus
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -29,7 +30,11 @@ from streams.runtime.vitals import BEAT_SECONDS
 
 Fetched = Mapping[TP, list["ConsumerRecord[bytes, bytes]"]]
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+SLOW_SECONDS = 0.2
 
 _BARE_FETCHES, _BARE_LOOKS, _BARE_LOOK_SECONDS = 4, 100, 0.02
 _POLL = 1.0  # seconds a fetch waits for records before it looks around
@@ -188,6 +193,7 @@ class BatchConsumer(driver.Consumer):
         """
         gone = set(stops)
         async with self._changing:
+            began = time.monotonic()
             self.stop_flow()
             await self.wait_for_stopped_flow()
             positions = {tp: self._next(tp) for tp in self.assignment() - gone} | {TP(*tp): at for tp, at in starts.items()}
@@ -199,6 +205,8 @@ class BatchConsumer(driver.Consumer):
             self.app.vitals.started(tp for tp in positions if tp not in self.followed)
             if not self.app.should_stop:
                 self.resume_flow()
+        if (took := time.monotonic() - began) > SLOW_SECONDS:
+            logger.warning("nothing was read for %.2f s while partitions changed", took)
 
     def _next(self, tp: TP) -> int:
         return self.followed[tp] if tp in self.followed else self.book.next(tp)

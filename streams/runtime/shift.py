@@ -66,6 +66,7 @@ class Shift:
         self._do(self._keep_warm())
         self._do(self._refresh())
         await app.consumer.in_thread(self._membership.join())
+        logger.info("%s is on the roll", self._membership.me)
 
     async def _survey(self, sources: set[str]) -> None:
         app = self._app
@@ -131,16 +132,19 @@ class Shift:
         if new := mine - self._working - self._taking - self._giving:
             self._taking |= new
             self._do(self._take(new))
-        for unit in self._working & mine - self._giving:
-            heir = wishes[unit]
-            if heir != me and (not self._app.tables or unit in view.members[heir]):
-                self._giving.add(unit)
-                self._do(self._give(unit))
+        if away := frozenset(unit for unit in self._working & mine - self._giving if self._is_due_to_another(unit, wishes[unit])):
+            self._giving |= away
+            self._do(self._give(away))
         self._follow = self._to_follow(view, wishes, mine)
         self._warm &= self._follow
         free = frozenset(unit for unit, name in wishes.items() if name == me and unit not in view.owners)
         member.want(takes=free, warm=self._warm)
         self._tell(mine, wishes)
+
+    def _is_due_to_another(self, unit: int, heir: str) -> bool:
+        """Whether the unit should be another's, and that one has its tables."""
+        me = self._membership.me if self._membership is not None else heir
+        return heir != me and (not self._app.tables or unit in self._view.members[heir])
 
     def _to_follow(self, view: View, wishes: dict[int, str], mine: frozenset[int]) -> frozenset[int]:
         """Units of others that are to become ours, or for which we stand by."""
@@ -211,6 +215,7 @@ class Shift:
         """Where to go on reading each changelog partition: behind what the local store has."""
         starts = dict(await self._app.consumer.earliest_offsets(*changelogs))
         for tp in changelogs:
+            await asyncio.sleep(0)  # to open a store takes a while, and nothing else runs
             stored = self._app.tables.persisted(tp)
             if stored is not None and stored >= ends[tp]:
                 end_process(Exit.UNEXPECTED, f"{tp} ends at {ends[tp]}, the local store is at {stored}: delete the data folder")
@@ -219,8 +224,8 @@ class Shift:
 
     # -- handing over
 
-    async def _give(self, unit: int) -> None:
-        consumer, sources = self._app.consumer, self._of([unit])
+    async def _give(self, units: frozenset[int]) -> None:
+        consumer, sources = self._app.consumer, self._of(units)
         consumer.rest(sources)
         self._app.note_leaving()
         while any(consumer.book.busy(tp) for tp in sources):  # noqa: ASYNC110 - a batch takes milliseconds
@@ -229,14 +234,13 @@ class Shift:
             await consumer.commit(set(sources))
         await consumer.reassign({}, stops=sources)
         for table in self._app.tables.values():
-            await table.own(go=[unit])
-            table.stores.close([unit])
-        self._giving.discard(unit)
-        self._working.discard(unit)
-        self._given.add(unit)
+            await table.own(go=units)
+        self._giving -= units
+        self._working -= units
+        self._given |= units
         self._app.note_leaving()
         if self._membership is not None:
-            self._membership.gives(frozenset({unit}))
+            self._membership.gives(units)
 
     @property
     def moving(self) -> bool:
@@ -256,22 +260,23 @@ class Shift:
     # -- standing by
 
     async def _keep_warm(self) -> None:
-        """Follow the changelogs of units that may come to us."""
+        """Follow the changelogs of units that may come to us, and let go of stores that nobody needs here."""
         consumer, tables = self._app.consumer, self._app.tables
         while True:
-            wanted = set(tables.changelogs(self._follow))
-            taking = set(tables.changelogs(self._taking))
-            stops = consumer.followed.keys() - wanted - taking
-            news = [tp for tp in wanted if tp not in consumer.followed]
-            if news or stops:
-                starts = await self._persisted(news, await consumer.highwaters(*news)) if news else {}
-                gone = {tp.partition for tp in stops} - self._taking
-                starts = {tp: at for tp, at in starts.items() if tp.partition in self._follow and tp not in consumer.followed}
-                await consumer.reassign(starts, stops=[tp for tp in stops if tp.partition in gone])
-                for table in tables.values():
-                    table.stores.close(gone - self._taking - self._working)
+            wanted = tables.changelogs(self._follow)
+            if news := [tp for tp in wanted if tp not in consumer.followed]:
+                starts = await self._persisted(news, await consumer.highwaters(*news))
+                await consumer.reassign({tp: at for tp, at in starts.items() if self._may_follow(tp)})
+            if stops := [tp for tp in consumer.followed if tp.partition not in self._follow | self._taking]:
+                await consumer.reassign({}, stops=stops)
+            for table in tables.values():
+                await table.close_all_but(lambda: self._follow | self._taking | self._working | self._giving)
             await self._note_warm()
             await asyncio.sleep(WARM_SECONDS)
+
+    def _may_follow(self, tp: TP) -> bool:
+        """It may have become ours meanwhile."""
+        return tp.partition in self._follow and tp not in self._app.consumer.followed
 
     async def _note_warm(self) -> None:
         cold = [tp for tp in self._app.consumer.followed if tp.partition in self._follow - self._warm]

@@ -176,6 +176,11 @@ class Stores:
                 found[partition] = store.size()
         return found
 
+    @property
+    def opened(self) -> set[int]:
+        """Partitions whose stores are open."""
+        return set(self._open)
+
     def close(self, partitions: Iterable[int] | None = None) -> None:
         """Close these partitions, or all."""
         for partition in list(self._open if partitions is None else partitions):

@@ -174,6 +174,12 @@ class PartitionedTable(Table[bytes, bytes]):
                 except Exception as error:  # noqa: BLE001 - an index that was not rebuilt is a wrong one
                     end_process(Exit.UNEXPECTED, f"table {self.name}: the callback after recovery failed", error=error)
 
+    async def close_all_but(self, needed: Callable[[], Iterable[int]]) -> None:
+        """Close the stores of other partitions, one after another: it takes a while, and nothing else runs."""
+        while idle := self.stores.opened - set(needed()):
+            self.stores.close([min(idle)])
+            await asyncio.sleep(0)
+
     def disown(self) -> None:
         """The end: nothing is ours any more, and nobody is told."""
         self._owned = frozenset()

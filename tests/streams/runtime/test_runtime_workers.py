@@ -160,3 +160,50 @@ async def test_a_missing_changelog_topic_is_named_and_nothing_is_read(line):
         assert await worker.exit_code() == 70
         assert f"topic {line.changelog} must have 3 partitions, it has 4" in worker.said()
     assert await line.committed() == {}
+
+
+async def test_a_killed_worker_that_starts_again_waits_for_nobody(line):
+    """Its folder proves that its former self is dead: with a session of a minute, everything is done long before."""
+    await line.make()
+    with line.worker("ours", "a", session=60) as first, line.worker("ours", "b", session=60) as second:
+        await both_share(first, second)
+        await line.send(rounds(0, 1000))
+        await first.kill()
+        with line.worker("ours", "a", session=60) as again:
+            await line.until_committed(1000)
+            assert await again.stop() == 0
+        assert await second.stop() == 0
+    assert await line.rows() == table_of(rounds(0, 1000))
+
+
+async def test_a_paused_worker_holds_up_its_own_partitions_and_no_others(line):
+    """Not even while a third one joins."""
+    await line.make()
+    with line.worker("ours", "a", session=60) as paused, line.worker("ours", "b", session=60) as awake:
+        theirs = await both_share(paused, awake)
+        paused.signal(signal.SIGSTOP)
+        for partition in range(4):
+            await line.send(numbered(100, 100 * partition), partition=partition)
+        await line.until_committed(200)
+        assert set(await line.committed()) == set(range(4)) - theirs
+        with line.worker("ours", "c", session=60) as third:
+            await until(lambda: "is on the roll" in third.said(), "the third has joined")
+            for partition in range(4):
+                await line.send(numbered(100, 1000 + 100 * partition), partition=partition)
+            await line.until_committed(400)
+            paused.signal(signal.SIGCONT)
+            await line.until_committed(800)
+            for worker in (paused, awake, third):
+                assert await worker.stop() == 0
+    assert len(await line.effects()) == 800
+
+
+async def both_share(first, second) -> set[int]:
+    """Wait until two workers have two partitions each. Answers those of the first."""
+
+    def shares() -> list[set[int]]:
+        said = [worker.said().rpartition("Worker ready: partitions [")[2].partition("]")[0] for worker in (first, second)]
+        return [{int(part) for part in one.split(", ")} if one[:1].isdigit() and len(one) < 20 else set() for one in said]
+
+    await until(lambda: [len(share) for share in shares()] == [2, 2], "two partitions each")
+    return shares()[0]
