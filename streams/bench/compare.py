@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from streams.app import Roll
 from streams.baskets import Arrival
 from streams.bench.filling import fill
 from streams.bench.peers.engines import ROOT, Engine, EngineMissingError
@@ -24,6 +25,7 @@ from streams.bench.processes import at_rest, cpu_seconds, peak_bytes, standing_s
 from streams.bench.throughput import Rate
 from streams.bench.topics import BenchError, committed, grown
 from streams.log import Log, latest_by_key
+from streams.runtime import roll_topic
 from streams.system import Worker
 from streams.topic_admin import Changelog
 
@@ -65,11 +67,12 @@ class Kept:
         return {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 
-def topics(engines: Sequence[Engine], partitions: int) -> tuple[Kept | Changelog, ...]:
+def topics(engines: Sequence[Engine], partitions: int) -> tuple[Kept | Changelog | Roll, ...]:
     """What must exist before the engines start; Quix Streams and Kafka Streams make their changelogs themselves."""
+    rolls = (Roll(roll_topic(engine.group)) for engine in engines if engine.name == "shell")
     kept = (Kept(name, partitions) for engine in engines for name in (engine.checks, engine.events))
     made = (Changelog(engine.changelog, partitions) for engine in engines if engine.name in {"plain", "shell"})
-    return (*kept, *made)
+    return (*kept, *made, *rolls)
 
 
 class Comparison:
