@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.runtime.fatal import Exit, end_process
 from streams.runtime.lease import Instant, Lease
@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 SETTINGS = {"cleanup.policy": "delete", "retention.ms": "1800000", "segment.ms": "600000"}
 """Of the roll's topic. Everything that counts is said again every few hundred milliseconds."""
 REQUEST_MS = 5_000
+JOIN_TRIES = 12
 
 
 def roll_topic(group: str) -> str:
@@ -82,12 +83,13 @@ class Membership:
 
     async def join(self) -> None:
         """Read the roll, and be on it. Raises KafkaError."""
-        self._reader = AIOKafkaConsumer(**self._clients, enable_auto_commit=False, fetch_max_wait_ms=100)
+        reading = {"enable_auto_commit": False, "fetch_max_wait_ms": 100, "request_timeout_ms": REQUEST_MS}
+        self._reader = AIOKafkaConsumer(**self._clients, **reading)
         self._writer = AIOKafkaProducer(**self._clients, acks="all", request_timeout_ms=REQUEST_MS)
         await self._reader.start()
         await self._writer.start()
         self._reader.assign([self._part])
-        begin = (await self._reader.beginning_offsets([self._part]))[self._part]
+        begin = await self._begin_of_roll()
         self._reader.seek(self._part, begin)
         self._roll.begin = self._position = begin
         self._tasks.append(asyncio.create_task(self._guarded(self._read())))
@@ -96,6 +98,15 @@ class Membership:
         async with self._moved:
             await self._moved.wait_for(lambda: self.me in self._roll.members)
         self._tasks.append(asyncio.create_task(self._guarded(self._beat())))
+
+    async def _begin_of_roll(self) -> int:
+        """The first offset of the topic. A broker may leave the first question unanswered: it is asked again, for a while."""
+        for _ in range(JOIN_TRIES - 1):
+            try:
+                return int((await self._reader.beginning_offsets([self._part]))[self._part])
+            except KafkaTimeoutError:
+                logger.warning("%s: no answer within %d ms", self._part.topic, REQUEST_MS)
+        return int((await self._reader.beginning_offsets([self._part]))[self._part])
 
     async def leave(self) -> None:
         """The last word: what is still ours is anybody's. Back when it was said; silence does as well, only later."""
@@ -207,20 +218,20 @@ class Membership:
 
     async def _say(self) -> None:
         self._news.clear()
-        works, gives = self._works, self._gives
-        self._works, self._gives = set(), set()
-        said, sent = self._statement(works, gives), Instant.now()
+        takes, works, gives = self._takes, self._works, self._gives  # what is wanted while this is on its way is said next
+        self._takes, self._works, self._gives = set(), set(), set()
+        said, sent = self._statement(takes, works, gives), Instant.now()
         self._sent = {number: at for number, at in self._sent.items() if at.age(sent) < self._session} | {said.number: sent}
         try:
             await self._writer.send_and_wait(self._part.topic, msgspec.json.encode(said), partition=0)
         except BaseException:
+            self._takes |= takes
             self._works |= works
             self._gives |= gives
             raise
-        self._takes.clear()
         self._said = sent
 
-    def _statement(self, works: set[int], gives: set[int]) -> Statement:
+    def _statement(self, takes: set[int], works: set[int], gives: set[int]) -> Statement:
         self._number += 1
         mine = self._roll.view().of(self.me) - self._given
         return Statement(
@@ -230,7 +241,7 @@ class Membership:
             seen=self._position,
             owns={unit: self._roll.suspects.get(unit, ()) for unit in mine},
             warm=tuple(sorted(self._warm)),
-            takes=tuple(sorted(self._takes - self._roll.owners.keys())),
+            takes=tuple(sorted(takes - self._roll.owners.keys())),
             works=tuple(sorted(works)),
             gives=tuple(sorted(gives)),
             dead=self._silent(),
