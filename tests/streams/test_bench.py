@@ -188,12 +188,13 @@ def test_stamped_accounts_differ_in_their_key_alone_and_one_in_four_is_a_regular
 @pytest.mark.timeout(240)
 async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     out = io.StringIO()
-    scale = Scale(seconds=1, accounts=200, clones=1, checks_a_second=400, warm_up=1200)
+    ours_alone = ("plain", "shell")  # the others are fetched, which is for `make bench`
+    scale = Scale(seconds=1, accounts=200, clones=1, checks_a_second=400, warm_up=1200, engines=ours_alone)
     result = await measure(Console(file=out, width=150), Settings(data=tmp_path, max_batch=50), scale)
     assert result.members == 2469
     assert result.ours.checks == 404
-    assert [one.engine.name for one in result.theirs] == ["plain", "shell", "quix", "streams"]
-    assert all(one.missing or (one.rate.checks == 404 and one.rate.cpu_us > 0) for one in result.theirs)
+    assert [one.engine.name for one in result.theirs] == ["plain", "shell"]
+    assert all(one.rate.checks == 404 and one.rate.cpu_us > 0 for one in result.theirs)
     assert result.delays[0].checks == 250
     assert result.ours.events > result.ours.checks
     assert result.recovery.accounts == 200
@@ -202,6 +203,6 @@ async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     for figure in (
         "checks/s, one worker", "CPU-us per check, worker", "peak memory", "whole path / it", "at 250 checks/s", "p50 / p99 / p99.9",
         "quiet, packed", "quiet, on disk", "cold: seconds", "warm: seconds", "Apache Kafka", "batches of at most", "linger",
-        "store rocksdb", "cores", "Load average", "The reference job", "Quix Streams", "Kafka Streams", "Plain aiokafka loop",
+        "store rocksdb", "cores", "Load average", "The reference job", "Plain aiokafka loop",
     ):  # fmt: skip
         assert figure in shown
