@@ -1,10 +1,8 @@
 """What the tests of the runtime do to a broker and to worker processes."""
 
-import asyncio
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams import runtime
+from tests import processes
 
 SCRIPT = Path(__file__).with_name("runtime_worker.py")
 DEADLINE = 40.0
@@ -172,16 +171,8 @@ class Worker:
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
-    """Wait for a condition (plain or async); fail with its name."""
-    end = time.monotonic() + seconds
-    while True:
-        result = condition()
-        if asyncio.iscoroutine(result):
-            result = await result
-        if result:
-            return
-        assert time.monotonic() < end, f"waited {seconds:.0f} s in vain: {what}"
-        await asyncio.sleep(0.1)
+    """`processes.until`, with the patience of these tests."""
+    await processes.until(condition, what, seconds)
 
 
 def numbered(count: int, start: int = 0) -> list[Sent]:
