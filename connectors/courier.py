@@ -263,6 +263,7 @@ class Courier:
                 content=content,
                 headers=self._headers(call, content),
                 timeout=self._patience.timeout,
+                extensions={"operation": call.operation},  # for whoever watches the client
             )
         except _NEVER_LEFT as failure:
             return self._lost(call, failure, began, sent=False)

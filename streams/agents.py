@@ -29,7 +29,7 @@ from schemas.topics import (
     REDEMPTIONS,
     REPLIES,
 )
-from streams import metrics
+from streams import metrics, tracing
 from streams.dead_letters import bury
 from streams.domain import render
 from streams.domain.account import Account, pack, unpack
@@ -66,12 +66,13 @@ class IntakeAgent:
     def __init__(self, directory: Directory, rules: Rules, outbox: Callable[[], Outbox]) -> None:
         self._directory = directory
         self._rules = rules
+        self._tills = Intake(rules, directory)
         self._outbox = outbox
         self._registering = asyncio.Lock()
 
     async def handle(self, batch: Batch) -> None:
         """Take one batch of one door's records."""
-        meter = metrics.Meter("intake", batch.records)
+        batch, meter = tracing.begin("intake", batch)
         outbox = self._outbox()
         parsed = [(record, value) for record in batch.records if (value := _parsed(batch, record, outbox)) is not None]
         if batch.topic == MEMBER_COMMANDS.name:
@@ -84,16 +85,19 @@ class IntakeAgent:
     async def _serve_tills(
         self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox, meter: metrics.Meter
     ) -> None:
-        intake = Intake(self._rules, _Once(self._directory))
-        if any(_is_stranger(intake, value) for _, value in parsed):
+        if any(self._is_stranger(value) for _, value in parsed):
             async with self._registering:
                 pass  # perhaps registered at this very moment,
             await self._directory.identities.catch_up()  # or by another worker
-            intake = Intake(self._rules, _Once(self._directory))
-        door = intake.check if batch.topic == CHECKS.name else intake.redemption
+        door = self._tills.check if batch.topic == CHECKS.name else self._tills.redemption
         for record, value in parsed:
             self._take(batch, record, value, door, outbox, meter)
+        meter.flushing()
         await outbox.flush()
+
+    def _is_stranger(self, value: Inbound) -> bool:
+        identifier = getattr(value, "member", None)
+        return identifier is not None and self._tills.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
 
     async def _register(
         self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox, meter: metrics.Meter
@@ -112,6 +116,7 @@ class IntakeAgent:
             if taken.reply is not None:
                 _reply(answers, *taken.reply, _origin(batch, record), "applied", record)
                 meter.answered("member", record)
+        meter.flushing()
         await outbox.flush()
         await identities.flush()
         await answers.flush()
@@ -144,25 +149,13 @@ class _Ahead:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self.version = directory.version
         self.identities: dict[str, Identity | None] = {}
 
     def identity(self, key: str) -> Identity | None:
         return self.identities[key] if key in self.identities else self._directory.identity(key)
 
-
-class _Once(_Ahead):
-    """The directory as it is: who is who is asked once a batch, because it lies on disk."""
-
-    def identity(self, key: str) -> Identity | None:
-        if key not in self.identities:
-            self.identities[key] = self._directory.identity(key)
-        return self.identities[key]
-
-
-def _is_stranger(intake: Intake, value: Inbound) -> bool:
-    identifier = getattr(value, "member", None)
-    return identifier is not None and intake.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
+    def version(self, program: str, at: int) -> Plan | None:
+        return self._directory.version(program, at)
 
 
 def _parsed(batch: Batch, record: Record, outbox: Outbox) -> Inbound | None:
@@ -202,7 +195,7 @@ class LedgerAgent:
 
     async def handle(self, batch: Batch) -> None:
         """Decide one batch of one partition's commands."""
-        meter = metrics.Meter("ledger", batch.records)
+        batch, meter = tracing.begin("ledger", batch)
         outbox, view = self._outbox(), self._accounts.view(batch.partition)
         before: dict[bytes, Account] = {}
         touched: dict[bytes, Account] = {}
@@ -213,6 +206,7 @@ class LedgerAgent:
                 account = before[key] = unpack(view.get(key), key.decode())
             touched[key] = await self._decide(batch, record, account, outbox, meter)
         outbox.write(self._accounts, batch.partition, {key: stored(account) for key, account in touched.items()})
+        meter.flushing()
         await outbox.flush()
         now = max(record.timestamp_ms for record in batch.records) // 1000
         for key, account in touched.items():
@@ -289,6 +283,8 @@ def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision
     meter.count(metrics.OUTCOMES, command.type, "repeated" if decision.repeated else verdict)
     if decision.outcome.code is not Code.OK:
         meter.count(metrics.REFUSALS, decision.outcome.code)
+        if verdict in ("refused", "parked"):
+            tracing.journal.turned_away(verdict, record, code=decision.outcome.code, stage="ledger", origin=command.origin)
     if decision.repeated:
         return
     for fact in decision.outcome.facts:
@@ -301,9 +297,8 @@ def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision
 
 def fits(events: Sequence[bytes], balance: Balance | None = None) -> bool:
     """Whether a command's events fit into records and its balance into the contract; a command that does not is not applied."""
-    figures = msgspec.structs.astuple(balance) if balance is not None else (0,)
-    longest = max(map(len, events), default=0)
-    return longest <= EVENTS.bytes_max - 100_000 and min(figures) >= -POINTS_MAX and max(figures) <= POINTS_MAX
+    figures = msgspec.structs.astuple(balance) if balance is not None else ()
+    return all(len(event) <= EVENTS.bytes_max - 100_000 for event in events) and all(abs(one) <= POINTS_MAX for one in figures)
 
 
 def stored(account: Account) -> bytes | None:
@@ -319,8 +314,8 @@ def _origin(batch: Batch, record: Record) -> str:
 
 
 def _passed_on(record: Record) -> tuple[tuple[str, bytes], ...]:
-    """When the till sent it; no other header, and nothing else under that name."""
-    return tuple((name, value) for name, value in record.headers if metrics.tells_time(name, value))
+    """When the till sent it, and its trace when tracing is on; no other header."""
+    return tracing.passed_on(record)
 
 
 def _written() -> tuple[str, bytes]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from connectors import registry
 from connectors.sink import Sink
-from streams import health, metrics, runtime, sinks, topology
+from streams import health, metrics, runtime, sinks, topology, tracing
 from streams.settings import Access, Settings
 from streams.topic_admin import Changelog, TopicLike
 
@@ -74,17 +74,31 @@ def sink_worker(settings: Settings, sink: Sink) -> runtime.App:
 
 def run_sink(settings: Settings, name: str) -> None:
     """Run a sink's worker until SIGTERM or SIGINT. Raises KeyError, ConfigurationError, MappingError."""
+    _begin(settings, f"sink-{name}", sink_group(settings, name))
     app = sink_worker(settings, registry.build(name))
     _serve(settings, f"sink-{name}", health.watch(app, settings.partitions, patient=True))
-    runtime.run(app, loglevel=settings.log_level)
+    _run(app, settings)
 
 
 def run_worker(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; ends by SystemExit."""
+    _begin(settings, "worker", settings.group)
     app = worker(settings)
     metrics.begin_worker()
     _serve(settings, "worker", health.watch(app, settings.partitions))
-    runtime.run(app, loglevel=settings.log_level)
+    _run(app, settings)
+
+
+def _begin(settings: Settings, role: str, group: str) -> None:
+    tracing.journal.begin(settings.log_level, settings.log_format)
+    tracing.start(settings, role, group)
+
+
+def _run(app: runtime.App, settings: Settings) -> None:
+    try:
+        runtime.run(app, loglevel=settings.log_level)
+    finally:
+        tracing.stop()
 
 
 def _serve(settings: Settings, role: str, truth: health.Health) -> None:

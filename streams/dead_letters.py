@@ -23,7 +23,7 @@ from schemas.codec import INBOUND, BadRecord, parse_inbound
 from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTERS, INBOUND_BYTES_MAX
-from streams import metrics, runtime
+from streams import metrics, runtime, tracing
 from streams.log import Log, Origin, Record, open_log
 from streams.settings import reach
 
@@ -52,10 +52,10 @@ def bury(  # whose, whence, which, and why
         },
         strict=False,
     )
-    sent = ((name, raw) for name, raw in record.headers if metrics.tells_time(name, raw))
-    headers = (*letter.headers(), *sent)
+    headers = (*letter.headers(), *tracing.passed_on(record))
     outbox.add(DEAD_LETTERS.name, key, value, timestamp_ms=record.timestamp_ms, headers=headers, bytes_max=_LETTER_BYTES_MAX)
     metrics.DEAD_LETTERS.labels(batch.topic, code).inc()
+    tracing.journal.turned_away("kept as a dead letter", record, code=code, stage=stage, origin=letter.origin)
 
 
 def _whole(record: runtime.Record) -> tuple[bytes | None, bytes | None, str]:

@@ -94,6 +94,10 @@ class Settings(_Environment):
     alertmanager_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """Where `loy up` has them answer; 0 takes a free port."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
+    """Lines for people, or one JSON object a line for machines."""
+    tracing: Literal["off", "otlp", "file"] = "off"
+    """Where spans go: to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, or to a file in LOY_DATA, for `loy trace`."""
 
     @property
     def targets(self) -> Path:
@@ -159,6 +163,11 @@ class Access(_Environment):
         except (OSError, ValueError) as failure:  # an SSLError is an OSError
             raise SettingsError(f"{PREFIX}KAFKA_CA, _CERTIFICATE, _KEY: {failure}") from None
         return context
+
+
+def names_sampler(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether OpenTelemetry's own variable says how many traces there should be."""
+    return "OTEL_TRACES_SAMPLER" in environment
 
 
 def reach(bootstrap: str) -> dict[str, Any]:

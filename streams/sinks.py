@@ -22,7 +22,7 @@ from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
 from connectors.sink import Audited, Demanding, Sink
 from schemas.codes import Code
 from schemas.topics import EVENTS, MEMBERS, Topic
-from streams import metrics, runtime
+from streams import metrics, runtime, tracing
 from streams.dead_letters import bury
 from streams.log import open_log
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
@@ -173,24 +173,27 @@ class SinkAgent:
 
     async def handle(self, batch: Batch) -> None:
         """Deliver one batch; back when the vendor has it and the rows say so."""
+        taken_ns = time.time_ns()
         if batch.topic == EVENTS.name:  # whose event it is was said before it happened, but in another topic
             await self._while_ours(self._app.caught_up(MEMBERS.name, batch.partition))
         async with self._turns[batch.partition]:
             self._oldest[batch.partition] = metrics.sent_ms(batch.records[0]) / 1000
             try:
-                await self._deliver(batch)
+                await self._deliver(batch, taken_ns)
             finally:
                 self._oldest.pop(batch.partition, None)
 
-    async def _deliver(self, batch: Batch) -> None:
-        meter, outbox = metrics.Meter("sink", batch.records), self._app.outbox()
+    async def _deliver(self, batch: Batch, taken_ns: int) -> None:
+        batch, meter = tracing.begin("sink", batch, taken_ns)
+        outbox = self._app.outbox()
         work = self._work(batch, outbox)
 
         def refuse(item: Item, why: Rejected) -> None:
             words = f"{why.code}: {why.words}"
             bury(outbox, batch, work.refuse(item), stage=self._stage, code=Code.VENDOR_REJECTED, reason=words)
 
-        await self._while_ours(self._send(work.items(), refuse))
+        with meter.delivering(self._sink.name):
+            await self._while_ours(self._send(work.items(), refuse))
         outbox.write(self._table, batch.partition, {key: _encode(row) for key, row in work.rows.items()})
         await outbox.flush()
         meter.stop()
@@ -286,7 +289,7 @@ class Auditor:
 def build(app: runtime.App, sink: Sink, partitions: int) -> None:
     """Declare the sink's table and its two agents on the app."""
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every address asked, and addresses name people
-    http = httpx.AsyncClient(limits=httpx.Limits(max_connections=20, max_keepalive_connections=20), follow_redirects=False)
+    http = tracing.client(httpx.Limits(max_connections=20, max_keepalive_connections=20))
     courier = Courier(sink, http, metrics.SinkObserver(sink.name))
     metrics.REGISTRY.register(metrics.SinkLimits(sink.name, courier.limits))
     table = app.table(MEMBERS_TABLE, partitions=partitions)

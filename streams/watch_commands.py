@@ -1,4 +1,4 @@
-"""The commands around watching: `loy top`, `loy report ...`. Each is a few lines over a function that does the work."""
+"""The commands around watching: `loy top`, `loy trace`, `loy report`. Each is a few lines over a function that does the work."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,6 +10,13 @@ from connectors import registry
 from streams.shell import Bootstrap, console, run, settings_of
 
 report_app = typer.Typer(no_args_is_help=True, help="Reports made from the topics alone.")
+
+
+def register(app: typer.Typer) -> None:
+    """Make them commands of `loy`."""
+    app.add_typer(report_app, name="report")
+    app.command("top")(top)
+    app.command("trace")(trace)
 
 
 @report_app.callback()
@@ -52,6 +59,25 @@ def top(
     from streams.top import top as show  # noqa: PLC0415
 
     run(show(console, settings_of(), url or [], seconds=seconds, once=once))
+
+
+def trace(
+    about: Annotated[str | None, typer.Argument(help="A check id, or a trace id (32 hex digits).")] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--from", exists=True, file_okay=False, help="Where traces.jsonl lie; LOY_DATA when none is named."),
+    ] = None,
+) -> None:
+    """Where the time of one check went, from the till to the vendor; without an id, the slowest checks there are.
+
+    Reads what processes wrote with LOY_TRACING=file.
+    """
+    from streams.tracing.files import read  # noqa: PLC0415
+    from streams.tracing.waterfall import slowest, waterfalls  # noqa: PLC0415
+
+    spans = list(read(folder or settings_of().data))
+    for shown in waterfalls(spans, about) if about else [slowest(spans)]:
+        console.print(shown)
 
 
 def _day(text: str) -> date:

@@ -72,6 +72,8 @@ class Arrived(NamedTuple):
     at: float
     """Of the monotonic clock."""
     body: bytes
+    traceparent: str = ""
+    """The trace that the caller said it was of."""
 
     def json(self) -> Any:
         """The body as JSON; None when it is none."""
@@ -242,7 +244,8 @@ class Sandbox(ABC):
         response = await self._struck(request, handler, operation, struck)
         cut = struck is not None and struck.kind == "cut"
         status = 0 if cut else response.status
-        self.log.append(Arrived(request.method, request.path_qs, status, self.monotonic(), body))
+        trace = request.headers.get("traceparent", "")
+        self.log.append(Arrived(request.method, request.path_qs, status, self.monotonic(), body, trace))
         self.answers[operation, status] += 1
         if cut and request.transport is not None:
             request.transport.abort()

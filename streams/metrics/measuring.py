@@ -6,6 +6,7 @@ Wrappers for the seams live here: a batch's meter, and the observer of a sink's 
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Protocol
 
@@ -91,6 +92,13 @@ class Meter:
     def told(self, record: Timed) -> None:
         """Events of what came through a door were written."""
         self._told.append(record)
+
+    def flushing(self) -> None:
+        """All of the batch is decided, and goes to the broker. Tracing wants to know."""
+
+    def delivering(self, sink: str) -> AbstractContextManager[None]:  # noqa: ARG002
+        """While a vendor is told. Tracing wants to know."""
+        return nullcontext()
 
     def stop(self) -> None:
         """The batch is acknowledged."""
