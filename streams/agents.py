@@ -66,7 +66,6 @@ class IntakeAgent:
     def __init__(self, directory: Directory, rules: Rules, outbox: Callable[[], Outbox]) -> None:
         self._directory = directory
         self._rules = rules
-        self._tills = Intake(rules, directory)
         self._outbox = outbox
         self._registering = asyncio.Lock()
 
@@ -85,19 +84,17 @@ class IntakeAgent:
     async def _serve_tills(
         self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox, meter: metrics.Meter
     ) -> None:
-        if any(self._is_stranger(value) for _, value in parsed):
+        intake = Intake(self._rules, _Once(self._directory))
+        if any(_is_stranger(intake, value) for _, value in parsed):
             async with self._registering:
                 pass  # perhaps registered at this very moment,
             await self._directory.identities.catch_up()  # or by another worker
-        door = self._tills.check if batch.topic == CHECKS.name else self._tills.redemption
+            intake = Intake(self._rules, _Once(self._directory))
+        door = intake.check if batch.topic == CHECKS.name else intake.redemption
         for record, value in parsed:
             self._take(batch, record, value, door, outbox, meter)
         meter.flushing()
         await outbox.flush()
-
-    def _is_stranger(self, value: Inbound) -> bool:
-        identifier = getattr(value, "member", None)
-        return identifier is not None and self._tills.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
 
     async def _register(
         self, batch: Batch, parsed: Sequence[tuple[Record, Inbound]], outbox: Outbox, meter: metrics.Meter
@@ -149,13 +146,25 @@ class _Ahead:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
+        self.version = directory.version
         self.identities: dict[str, Identity | None] = {}
 
     def identity(self, key: str) -> Identity | None:
         return self.identities[key] if key in self.identities else self._directory.identity(key)
 
-    def version(self, program: str, at: int) -> Plan | None:
-        return self._directory.version(program, at)
+
+class _Once(_Ahead):
+    """The directory as it is: who is who is asked once a batch, because it lies on disk."""
+
+    def identity(self, key: str) -> Identity | None:
+        if key not in self.identities:
+            self.identities[key] = self._directory.identity(key)
+        return self.identities[key]
+
+
+def _is_stranger(intake: Intake, value: Inbound) -> bool:
+    identifier = getattr(value, "member", None)
+    return identifier is not None and intake.resolve(identifier) is Code.IDENTIFIER_UNKNOWN
 
 
 def _parsed(batch: Batch, record: Record, outbox: Outbox) -> Inbound | None:
@@ -297,8 +306,9 @@ def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision
 
 def fits(events: Sequence[bytes], balance: Balance | None = None) -> bool:
     """Whether a command's events fit into records and its balance into the contract; a command that does not is not applied."""
-    figures = msgspec.structs.astuple(balance) if balance is not None else ()
-    return all(len(event) <= EVENTS.bytes_max - 100_000 for event in events) and all(abs(one) <= POINTS_MAX for one in figures)
+    figures = msgspec.structs.astuple(balance) if balance is not None else (0,)
+    longest = max(map(len, events), default=0)
+    return longest <= EVENTS.bytes_max - 100_000 and min(figures) >= -POINTS_MAX and max(figures) <= POINTS_MAX
 
 
 def stored(account: Account) -> bytes | None:

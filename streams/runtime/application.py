@@ -277,7 +277,8 @@ def run(app: App, *, loglevel: str = "INFO") -> None:
     """
     logging.basicConfig(level=loglevel, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     # A batch makes thousands of objects and hardly a cycle; walking them every few hundred took an eighth of all time.
-    gc.set_threshold(20_000, 50, 50)
+    gc.set_threshold(100_000, 20, 20)
+    gc.freeze()  # what was imported stays
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     worker = faust.Worker(app, loglevel=loglevel, override_logging=False, redirect_stdouts=False, quiet=True, loop=loop)
