@@ -25,7 +25,7 @@ lock:  ## write requirements.lock anew (hashed, naming no index)
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o requirements.lock
 	@$(BIN)/uv pip compile -q pyproject.toml -c requirements.lock --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/requirements.lock
-	@echo setuptools | $(BIN)/uv pip compile -q - -c requirements.lock --universal --python-version 3.11 --generate-hashes \
+	@printf 'setuptools\nmypy\n' | $(BIN)/uv pip compile -q - -c requirements.lock --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/build.lock
 	@$(BIN)/uv pip compile -q deploy/peers/quix.in --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -o deploy/peers/quix.lock
