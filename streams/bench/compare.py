@@ -71,7 +71,7 @@ def topics(engines: Sequence[Engine], partitions: int) -> tuple[Kept | Changelog
     """What must exist before the engines start; Quix Streams and Kafka Streams make their changelogs themselves."""
     rolls = (Roll(roll_topic(engine.group)) for engine in engines if engine.name == "shell")
     kept = (Kept(name, partitions) for engine in engines for name in (engine.checks, engine.events))
-    made = (Changelog(engine.changelog, partitions) for engine in engines if engine.name in {"plain", "shell"})
+    made = (Changelog(engine.changelog, partitions) for engine in engines if engine.name in {"plain", "shell", "stock"})
     return (*kept, *made, *rolls)
 
 

@@ -153,7 +153,7 @@ class _Run:
         found = []
         for engine in engines:
             self._say(f"The reference job, on the same checks: {engine.title}")
-            found.append(await comparison.run(engine, warm_up, checks))
+            found.append(await comparison.run(engine, warm_up[-2 * count :] if engine.slow else warm_up, checks))
         return found
 
     async def _latencies(self, log: Log, ours: Rate) -> list[Delay]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from streams.bench.peers import plain, quix, shell
+from streams.bench.peers import plain, quix, shell, stock
 from streams.broker import BrokerError, cached, fetch_jars, find_java
 
 ROOT = Path(__file__).parents[3]
@@ -40,6 +40,8 @@ class Engine:
     """What it skips even of the reference job."""
     member: Callable[[bytes], bytes] = bytes
     """The member of a key in the changelog."""
+    slow: bool = False
+    """It gets a short warm-up: nothing in it wants a long one."""
 
     @property
     def checks(self) -> str:
@@ -69,6 +71,10 @@ def _shell(bootstrap: str, folder: Path, partitions: int) -> list[str]:
     return [sys.executable, *_module("shell"), bootstrap, str(folder), str(partitions)]
 
 
+def _stock(bootstrap: str, folder: Path, partitions: int) -> list[str]:
+    return [sys.executable, *_module("stock"), bootstrap, str(folder), str(partitions)]
+
+
 def _quix(bootstrap: str, folder: Path, _partitions: int) -> list[str]:
     lock = _source("quix.lock")
     environment = cached(f"quix-{_digest(lock)}", lambda made: _environment(made, lock))
@@ -90,6 +96,7 @@ def _streams(bootstrap: str, folder: Path, _partitions: int) -> list[str]:
 ENGINES = (
     Engine("plain", "Plain aiokafka loop", _plain, plain.CHANGELOG, "the store (rows are in a dict), restoring it, fail-over"),
     Engine("shell", "Loystream's runtime, this job", _shell, shell.CHANGELOG, ""),
+    Engine("stock", "Stock Faust 0.15.3", _stock, stock.CHANGELOG, "in bad times: records (docs/adr/0002)", slow=True),
     Engine(
         "quix",
         "Quix Streams 3.28.1",
