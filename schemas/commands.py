@@ -8,14 +8,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Id, Instant, LoyaltyId, Model, MonthDay, Name, PositivePoints, SignedPoints, Text
+from schemas.base import Day, Id, Instant, LoyaltyId, Model, MonthDay, Name, Points, PositivePoints, SignedPoints, Text
 from schemas.checks import Return, Sale, Void
 from schemas.codes import Code
 from schemas.members import Approve, Claim, Review, SetTier
 from schemas.redemptions import Cancel, Confirm, Reserve
 
 ProgramKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*@[0-9]+$", description="program@version")]
-AccountKey = Annotated[str, Field(min_length=1, max_length=120, description="loyalty id, or receipt:<check id>")]
+AccountKey = Annotated[
+    str, Field(min_length=1, max_length=120, description="loyalty id, receipt:<check id>, or budget:<program>/<rule>/<period>")
+]
 
 
 class _Command(Model):
@@ -148,6 +150,51 @@ class AnswerOffer(_Command):
     """What the member decided."""
 
 
+class AskBudget(_Command):
+    """First half of a grant, on the account of a budget: how much of what a rule would give is left, over all members? (B10)"""
+
+    type: Literal["ask_budget"]
+    member: LoyaltyId
+    check_id: Id
+    """The sale."""
+    rule: Name
+    """The rule with the cap over the program."""
+    on: Day
+    """The day of the purchase, as the till counts."""
+    points: PositivePoints
+    """What the rule would give."""
+
+
+class Grant(_Command):
+    """Second half, on the member's account: what the budget grants of it. None at all is told too, and why."""
+
+    type: Literal["grant"]
+    check_id: Id
+    """The sale."""
+    rule: Name
+    budget: AccountKey
+    """Who grants."""
+    wanted: PositivePoints
+    """What was asked for."""
+    points: Points
+    """What is granted of it."""
+    cap: Points
+    """What the budget holds altogether, by the program version of the sale."""
+    late: bool = False
+    """Nothing is granted because the budget is closed, or has forgotten so much that this may be a repeat."""
+
+
+class ReturnBudget(_Command):
+    """Points that were granted come back to the budget: with a return or void, or because nobody was there to take them."""
+
+    type: Literal["return_budget"]
+    member: LoyaltyId
+    check_id: Id
+    """The sale."""
+    rule: Name
+    points: PositivePoints
+
+
 class Tick(_Command):
     """The clock found something due. Nothing but the settling that every command begins with."""
 
@@ -168,6 +215,9 @@ AnyCommand = (
     | AskReceipt
     | TakeReceipt
     | AnswerOffer
+    | AskBudget
+    | Grant
+    | ReturnBudget
     | Tick
 )
 Command = Annotated[AnyCommand, Field(discriminator="type")]

@@ -5,7 +5,7 @@ Percentages are integers (200 means double); money is minor units; times of day 
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.base import MINOR_MAX, Category, Channel, Id, Instant, LocalTime, Model, Name, Points, PositivePoints, Text
 from schemas.checks import TenderType
@@ -16,6 +16,8 @@ Expression = Annotated[str, Field(min_length=1, max_length=500)]
 
 BASE = "base"
 """How events name the base rate where they name a rule."""
+BUDGET_NAME_MAX = 40
+"""Characters in the id of a rule with a cap over the program: the keys of its budgets and ids of its grants hold it."""
 MAIN = "main"
 """The wallet that everybody has: points that can be redeemed. The base rate goes there."""
 
@@ -66,11 +68,21 @@ class Where(Model):
 
 
 class RuleCap(Model):
-    """The most a rule may give one member (B10)."""
+    """The most a rule may give (B10, D04): one member, or all members together, whoever comes first."""
 
     points: Points
-    per: Literal["check", "day", "month"]
-    """The span that is counted: the day or month of the purchase on the till's clock."""
+    per: Literal["check", "day", "month", "campaign"]
+    """The span that is counted: the day or month of the purchase on the till's clock; `campaign`: all that the rule gives."""
+    over: Literal["member", "program"] = "member"
+    """Whom it is counted over. `program`: all members together, a budget that grants points a moment after the sale."""
+
+    @model_validator(mode="after")
+    def _counted(self) -> "RuleCap":
+        if self.over == "program" and self.per == "check":
+            raise ValueError("per: a check is one member's; over the program, count per day, month or campaign")
+        if self.over == "member" and self.per == "campaign":
+            raise ValueError("per: a whole campaign is counted over the program alone")
+        return self
 
 
 class _Rule(Model):

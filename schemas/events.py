@@ -63,6 +63,16 @@ class PointAccrual(Data):
     """The points are held for review."""
 
 
+class PointCut(Data):
+    """What a cap over all members did not grant."""
+
+    check_id: str
+    """The check that would have earned."""
+    wanted: Points
+    """What the rule would have given."""
+    cuts: tuple[Cut, ...]
+
+
 class PointPending(Data):
     """What a check earned and when it can be used."""
 
@@ -327,6 +337,7 @@ EVENTS: dict[str, tuple[type[Data], str]] = {
     "LOY_CLOSE_TO_TIER_UPGRADE": (CloseToTierUpgrade, "The member is about to reach the next tier."),
     "LOY_TIER_DOWNGRADE_WARNING": (TierDowngradeWarning, "The member will fall to a lower tier unless more comes in."),
     "LOY_POINT_PENDING": (PointPending, "Earned points cannot be used before a date."),
+    "LOY_POINT_CUT": (PointCut, "A cap over all members left nothing of what a rule would have given for a check."),
     "LOY_POINT_RELEASED": (PointReleased, "Pending points can be used now."),
     "LOY_POINT_RESERVED": (PointReserved, "Points were set aside for a redemption."),
     "LOY_POINT_FREED": (PointFreed, "Reserved points came back unused."),

@@ -22,7 +22,7 @@ from schemas.base import (
     PositivePoints,
     Text,
 )
-from schemas.earning import BASE, MAIN, Earning
+from schemas.earning import BASE, BUDGET_NAME_MAX, MAIN, AnyRule, Earning
 from schemas.points import Conversion, Days, PointsPolicy, Wallet
 
 Percent = Annotated[int, Field(ge=0, le=10_000)]
@@ -299,6 +299,8 @@ class Program(Model):
         for n, rule in enumerate(self.earning.rules):
             _known(f"earning.rules.{n}.group", [rule.group] if rule.group else [], groups)
             _known(f"earning.rules.{n}.where.tiers", rule.where.tiers, tiers)
+            if rule.cap and rule.cap.over == "program":
+                _budgeted(f"earning.rules.{n}", rule)
         self._require_wallets()
         lowest, *higher = self.tiers.levels
         if lowest.any_of or lowest.all_of:
@@ -334,6 +336,13 @@ def _unique(path: str, names: list[str]) -> None:
 def _free(path: str, name: str, names: Iterable[str]) -> None:
     if name in names:
         raise ValueError(f"{path}: {name!r} is the name of the base rate")
+
+
+def _budgeted(path: str, rule: AnyRule) -> None:
+    if rule.wallet != MAIN:
+        raise ValueError(f"{path}.cap.over: a cap over the program is for points of the main wallet")
+    if len(rule.id) > BUDGET_NAME_MAX:
+        raise ValueError(f"{path}.id: at most {BUDGET_NAME_MAX} characters with a cap over the program")
 
 
 def _known(path: str, names: Iterable[str], known: set[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.base import Instant, LoyaltyId, Minor, Model, Name, Points, SignedPoints
+from schemas.base import Instant, LoyaltyId, Minor, Model, Name, Points, PositivePoints, SignedPoints
 from schemas.codes import Code
 from schemas.commands import ProgramKey
 from schemas.events import Hit
@@ -50,6 +50,8 @@ class Reply(Model):
     """None for an anonymous check."""
     earned: SignedPoints
     """Points this check earned, below zero for a return."""
+    asked: PositivePoints | None = None
+    """Points beside these that were asked of budgets over all members; an event tells what is granted. Left out when none."""
     burned: Points
     value_minor: Minor
     """What redeemed or reserved points are worth at the till."""

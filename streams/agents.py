@@ -31,7 +31,7 @@ from schemas.topics import (
 )
 from streams import metrics, tracing
 from streams.dead_letters import bury
-from streams.domain import render
+from streams.domain import budgets, render
 from streams.domain.account import Account, pack, unpack
 from streams.domain.decide import Decision, apart, decide
 from streams.domain.intake import Arrived, Intake, Rules, Taken, refusal
@@ -263,6 +263,9 @@ class LedgerAgent:
             _reply(outbox, *answer, command.origin, verdict, record)
         if outcome.follow:
             send_command(outbox, second_half(command, outcome.follow), record)
+        if (outcome.words or outcome.granted is not None) and decision.first_origin in ("", command.origin):
+            for said in budgets.commands(command, outcome, plan):  # the till's own repeat says nothing that was not said before
+                send_command(outbox, said, record)
         if outcome.code in _KEPT:
             _bury(outbox, batch, record, BadRecord(outcome.code, outcome.code.meaning))
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from streams.domain.pots import Asked, Budget
+
 HORIZON_DAYS = 35
 # Repeats are remembered a little longer than checks are taken, so that no check can outlive its own record.
 REMEMBER = (HORIZON_DAYS + 2) * 86_400
@@ -19,6 +21,7 @@ OFFERS_MAX = 200
 OUTCOME_BYTES_MAX = 400_000
 
 RECEIPT_PREFIX = "receipt:"
+BUDGET_PREFIX = "budget:"
 
 WITH_ACTIVITY = -1  # `expires_at` of a lot that ends so many days after the member's last purchase
 
@@ -276,7 +279,7 @@ class Books(msgspec.Struct, array_like=True):
 
 
 class Account(msgspec.Struct, array_like=True):
-    """The state of one member, or of one unclaimed receipt. Treat as immutable: change a `draft`."""
+    """The state of one member, of one unclaimed receipt, or of one budget. Treat as immutable: change a `draft`."""
 
     next_due: int = 0
     """The earliest time at which something falls due; 0: nothing will."""
@@ -284,7 +287,7 @@ class Account(msgspec.Struct, array_like=True):
     program: str = ""
     now: int = 0
     """The latest command time seen: time never runs backwards within an account."""
-    status: Literal["new", "in", "out", "receipt"] = "new"
+    status: Literal["new", "in", "out", "receipt", "budget"] = "new"
     joined_at: int = 0
     birthday: str = ""
     staff: str = ""
@@ -331,6 +334,10 @@ class Account(msgspec.Struct, array_like=True):
     """The program version by which `next_due` was worked out: by the same one, nothing is due before."""
     offers: tuple[str, ...] = ()
     """Offers that the member has answered, latest last; at most OFFERS_MAX of them."""
+    asked: tuple[Asked, ...] = ()
+    """Of budgets over all members."""
+    budget: Budget | None = None
+    """On the account of a budget, nowhere else."""
 
     def draft(self) -> "Account":
         """A copy that a decision may change."""

@@ -14,18 +14,21 @@ from schemas.commands import (
     ApplyReturn,
     ApplySale,
     ApplyVoid,
+    AskBudget,
     AskReceipt,
     Convert,
     Decide,
+    Grant,
     Join,
     Leave,
     Redeem,
+    ReturnBudget,
     TakeReceipt,
     Tick,
     Update,
 )
 from schemas.redemptions import Confirm
-from streams.domain import desk, receipts, wallets
+from streams.domain import budgets, desk, grants, receipts, wallets
 from streams.domain.account import APPLIED_MAX, HORIZON, OUTCOME_BYTES_MAX, RECEIPT_PREFIX, Account, Applied
 from streams.domain.calendar import DAY, epoch
 from streams.domain.outcome import Outcome, outcome_of, pack_outcome
@@ -36,6 +39,9 @@ from streams.domain.returns import apply_return, apply_waiting, restore_late
 from streams.domain.sales import apply_sale
 from streams.domain.settle import forget, is_due, prune, remembered_from, settle
 from streams.domain.turn import Turn
+
+_CAUSED = ("tick", "grant")
+"""What only the system sends, and at once: it is never late."""
 
 
 class Decision(NamedTuple):
@@ -50,6 +56,8 @@ class Decision(NamedTuple):
 
 def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
     """Decide one command at Kafka time `now` (epoch seconds). The account given is left as it was."""
+    if isinstance(command, AskBudget | ReturnBudget):
+        return Decision(*budgets.answered(account, command, plan, now))
     sent, now = now, max(now, account.now)
     kept_from = remembered_from(now)
     known = next((known for known in account.applied if known.id == command.id and known.now > kept_from), None)
@@ -86,7 +94,7 @@ def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> 
     return Decision(turn.account, _seal(turn, command, follow, account))
 
 
-def _apply(turn: Turn, command: AnyCommand) -> bytes:  # noqa: PLR0912  # one branch a kind
+def _apply(turn: Turn, command: AnyCommand) -> bytes:  # noqa: C901, PLR0912  # one branch a kind
     """The one switch. Answers what the account of a receipt hands on to its claimant, else nothing."""
     match command:
         case ApplySale() | ApplyReturn() | ApplyVoid():
@@ -113,8 +121,12 @@ def _apply(turn: Turn, command: AnyCommand) -> bytes:  # noqa: PLR0912  # one br
             desk.answer_offer(turn, command)
         case Convert():
             wallets.convert(turn, command)
+        case Grant():
+            grants.take(turn, command)
         case Tick():
             pass
+        case AskBudget() | ReturnBudget():
+            raise AssertionError("a budget is asked before anything else")
         case _:
             assert_never(command)
     return b""
@@ -162,6 +174,7 @@ def _seal(turn: Turn, command: AnyCommand, follow: bytes, before: Account) -> Ou
         hits=tuple(answer.hits),
         sale=turn.sale,
         follow=follow,
+        words=tuple(turn.words),
         wallets=tuple((own.key, balance_of(own)) for own in account.wallets) if account.wallets else (),
     )
     if turn.now // DAY != before.now // DAY:
@@ -206,7 +219,7 @@ def _keep_small(account: Account) -> None:
     while len(account.applied) > APPLIED_MAX or sum(known.size for known in account.applied) > OUTCOME_BYTES_MAX:
         first, *others = account.applied
         account.applied = tuple(others)
-        account.floor = account.floor if first.kind == "tick" else max(account.floor, first.at)
+        account.floor = account.floor if first.kind in _CAUSED else max(account.floor, first.at)
 
 
 def _at(command: AnyCommand, now: int) -> int:
@@ -220,7 +233,7 @@ def _at(command: AnyCommand, now: int) -> int:
             return epoch(command.claim.at)
         case Decide():
             return epoch(command.decision.at)
-        case Tick():
+        case Tick() | Grant() | AskBudget() | ReturnBudget():
             return now
         case _:
             return epoch(command.at)
@@ -230,4 +243,4 @@ def _is_stale(account: Account, command: AnyCommand, now: int) -> bool:
     """Whether so old a command may be a repeat of one that is forgotten. Joining and leaving go by what was told since."""
     if isinstance(command, Join | Update | Leave):
         return _at(command, now) <= account.told_at
-    return not isinstance(command, Tick)
+    return not isinstance(command, Tick | Grant)

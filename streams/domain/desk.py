@@ -133,11 +133,14 @@ def _deduct(turn: Turn, points: int) -> int:
 def _review(turn: Turn, verdict: Review) -> None:
     held = _held(turn, verdict.hold)
     elsewhere = [(own, lot) for own in purses(turn) for lot in _held(own, verdict.hold)]
-    if not held and not elsewhere:
+    asked = [known for known in turn.account.asked if known.sale == verdict.hold and known.hold == "held" and known.points < 0]
+    if not held and not elsewhere and not asked:
         turn.refuse(Code.HOLD_UNKNOWN)
         return
     at = epoch(verdict.at)
-    days = [lot.day for lot in (*held, *(lot for _, lot in elsewhere))]
+    days = [*(lot.day for lot in (*held, *(lot for _, lot in elsewhere))), *(one.day for one in asked)]
+    if turn.account.asked:
+        returns.review_granted(turn, verdict.hold, taken=verdict.verdict == "confiscate")
     _review_aside(turn, verdict, held, elsewhere)
     for lot in held:
         if verdict.verdict == "release":

@@ -47,6 +47,8 @@ class Accrual(NamedTuple):
     joined: tuple[Joined, ...]
     elsewhere: tuple[tuple[str, tuple[Award, ...]], ...] = ()
     """By wallet beside the main one, what it gets."""
+    asked: tuple[Award, ...] = ()
+    """What is to be asked of budgets over all members: not among the points."""
 
 
 def sold_lines(sale: Sale, goods: Sequence[Goods], plan: Plan) -> tuple[SoldLine, ...]:
@@ -89,8 +91,12 @@ def award(sale: Sale, goods: Sequence[Goods], lines: Sequence[SoldLine], plan: P
     if away:
         winners = [share for share in winners if share.rule not in plan.elsewhere]
     elsewhere = _elsewhere(lines, away, plan, context, unit) if away else ()
+    wishes = [share for share in winners if share.rule in plan.budgets] if plan.budgets else []
+    if wishes:
+        winners = [share for share in winners if share.rule not in plan.budgets]
     points, awards, cut = _round(lines, [base, *winners], plan, context, unit)
-    return Accrual(points, awards, (*cuts, *losers, *cut), tuple(joined), elsewhere)
+    asked, cut = _wished(lines, wishes, plan, context, unit, points, cut) if wishes else ((), cut)
+    return Accrual(points, awards, (*cuts, *losers, *cut), tuple(joined), elsewhere, asked)
 
 
 def _paid(compiled: CompiledRule, named: list[frozenset[str]], bases: list[int]) -> list[int]:
@@ -142,8 +148,8 @@ def _cap_rules(
     kept, cuts = [], []
     for compiled, share in found:
         limited = share
-        if compiled.rule.cap is not None:
-            cap = compiled.rule.cap
+        cap = compiled.rule.cap
+        if cap is not None and cap.over == "member":
             room = max(0, cap.points - context.rule_used.get((share.rule, cap.per), 0)) * unit
             if share.total > room:
                 limited = Share(share.rule, share.weights, room)
@@ -199,6 +205,25 @@ def _elsewhere(
     free = context._replace(room=None)
     given = ((wallet, _round(lines, mine, plan, free, unit)[1]) for wallet, mine in sorted(shares.items()))
     return tuple((wallet, awards) for wallet, awards in given if awards)
+
+
+def _wished(  # noqa: PLR0917  # as `_round`, and what that has left
+    lines: Sequence[SoldLine],
+    wishes: Sequence[Share],
+    plan: Plan,
+    context: Context,
+    unit: int,
+    points: int,
+    cuts: tuple[Cut, ...],
+) -> tuple[tuple[Award, ...], tuple[Cut, ...]]:
+    """What goes to a budget, rule by rule: each rounded by itself, because each is granted by itself. Caps over all hold."""
+    asked: list[Award] = []
+    for share in wishes:
+        room = None if context.room is None else context.room - points
+        mine, awards, cut = _round(lines, [share], plan, context._replace(room=room), unit)
+        points, asked = points + mine, [*asked, *awards]
+        cuts = (*cuts, *(Cut(one.by, share.rule, one.points) for one in cut))
+    return tuple(asked), cuts
 
 
 def _over_lines(share: Share, points: int, lines: Sequence[SoldLine], unit: int) -> Award:

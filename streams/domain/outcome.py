@@ -63,6 +63,19 @@ class Profile(msgspec.Struct, frozen=True, array_like=True):
     last_purchase: int
 
 
+class Word(msgspec.Struct, frozen=True, array_like=True):
+    """Points asked of a budget, or brought back to it: a command to its account is made of this (`budgets.commands`)."""
+
+    kind: Literal["ask", "back"]
+    budget: str
+    cause: str
+    """What the command's id is made of, beside the member."""
+    sale: str
+    rule: str
+    day: int
+    points: int
+
+
 class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """The whole effect of one command."""
 
@@ -85,6 +98,10 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """What a command to another account is made of (`receipts.second_half`): the claimed sale, or the return of it."""
     wallets: tuple[tuple[str, Balance], ...] = ()
     """Where the points of other wallets stand."""
+    words: tuple[Word, ...] = ()
+    """To budgets."""
+    granted: int | None = None
+    """Of a budget, what it answers; below zero: nothing, because it came too late."""
 
 
 _encoder = msgspec.msgpack.Encoder()

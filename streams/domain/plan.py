@@ -68,6 +68,16 @@ class Goods(NamedTuple):
     """The rules that name them, of those that ask for goods at all."""
 
 
+class Pot(NamedTuple):
+    """What a rule may give to all members together."""
+
+    points: int
+    per: str
+    """day, month or campaign."""
+    ends: int
+    """When the rule does; 0: never."""
+
+
 class Plan:
     """One version of a program, ready to decide with."""
 
@@ -77,7 +87,8 @@ class Plan:
         self.zone = program.time_zone
         enabled = (rule for rule in program.earning.rules if rule.enabled)
         self.rules = sorted(map(CompiledRule, enabled), key=lambda compiled: compiled.order)
-        self.capped = frozenset(rule.id for rule in program.earning.rules if rule.cap)
+        self.capped = frozenset(rule.id for rule in program.earning.rules if rule.cap and rule.cap.over == "member")
+        self.budgets = {rule.id: _pot(rule) for rule in program.earning.rules if rule.cap and rule.cap.over == "program"}
         self.join_minutes = max((rule.join_minutes for rule in program.earning.rules if isinstance(rule, Threshold)), default=0)
         self.fraud_seconds = max(map(_span, program.fraud.signals), default=0)
         self.groups = {group.id: group.mode for group in program.earning.groups}
@@ -136,6 +147,11 @@ def _unusual(earning: Earning) -> Iterator[str]:
         usual = rule.wallet == MAIN
         if rule.qualifies not in (None, usual):
             yield rule.id
+
+
+def _pot(rule: AnyRule) -> Pot:
+    assert rule.cap is not None  # noqa: S101  # for the type checker
+    return Pot(rule.cap.points, rule.cap.per, epoch(rule.ends) if rule.ends else 0)
 
 
 def _span(signal: AnySignal) -> int:

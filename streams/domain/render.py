@@ -16,7 +16,10 @@ from schemas.commands import (
     ApplyReturn,
     ApplySale,
     ApplyVoid,
+    AskBudget,
+    Grant,
     Redeem,
+    ReturnBudget,
     TakeReceipt,
     Tick,
 )
@@ -27,6 +30,7 @@ from streams.domain.outcome import Balance, Fact, Outcome, Profile
 from streams.domain.plan import Plan
 
 DESK = "crm"  # the "outlet" that member commands are answered to
+_UNASKED = (Tick, AskBudget, Grant, ReturnBudget)
 _INSTANTS = ("available_at", "expires_at", "due")
 
 
@@ -162,11 +166,13 @@ def _expiry_day(profile: Profile, plan: Plan) -> str | None:
 
 
 def reply(command: AnyCommand, outcome: Outcome, plan: Plan) -> tuple[str, bytes] | None:
-    """(outlet, the reply), or None for what nobody asked: the clock, and what is handed on to another account."""
-    if isinstance(command, Tick) or outcome.follow:
+    """(outlet, the reply), or None for what no till asked: the clock, budgets, and what is handed on to another account."""
+    if isinstance(command, _UNASKED) or outcome.follow:
         return None
     outlet, till = _asker(command)
     told = _reply(command, outcome, plan, outlet, till)
+    if asked := _asked(outcome):
+        told["asked"] = asked
     if outcome.wallets:
         told["wallets"] = {wallet: _standing(stands) for wallet, stands in outcome.wallets}
     return outlet, orjson.dumps(told)
@@ -215,6 +221,11 @@ def _reply(command: AnyCommand, outcome: Outcome, plan: Plan, outlet: str, till:
     }
 
 
+def _asked(outcome: Outcome) -> int:
+    """Points that a budget may grant a moment later."""
+    return sum([word.points for word in outcome.words if word.kind == "ask"]) if outcome.words else 0
+
+
 def _rewards(balance: Balance, outcome: Outcome, plan: Plan) -> list[str]:
     """What can be had now, of whichever wallet."""
     found = [reward.id for reward in plan.rewards if reward.points <= balance.available]
@@ -245,6 +256,8 @@ def _receipt(outcome: Outcome, plan: Plan) -> list[str]:
     lines = [outcome.code.value] if outcome.status != "accepted" else []
     if outcome.earned:
         lines.append(f"Points from this receipt: {outcome.earned}")
+    if asked := _asked(outcome):
+        lines.append(f"Points asked for: {asked}")
     if outcome.burned:
         lines.append(f"Points used: {outcome.burned}")
     lines.append(f"Points to use: {balance.available}")

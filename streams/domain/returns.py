@@ -6,6 +6,7 @@ where the full return ends, and all lines returned make nothing of the sale.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -14,6 +15,7 @@ from schemas.codes import Code
 from streams.domain import tiers
 from streams.domain.account import (
     HORIZON,
+    Award,
     Beside,
     Lot,
     Part,
@@ -22,6 +24,7 @@ from streams.domain.account import (
     Taken,
     Waiting,
 )
+from streams.domain.budgets import give_back
 from streams.domain.calendar import epoch
 from streams.domain.lots import by_expiry, put_back, remove, repay, together
 from streams.domain.outcome import sale_of
@@ -104,6 +107,8 @@ def _take_back(turn: Turn, request: Waiting, sale_id: str, sale: SaleRecord | No
     if sale.day:
         _uncount(turn, sale, points, gone, was, now)
     restore(turn, sale_id, sale, request.id, request.at)
+    if turn.account.asked:
+        _take_back_granted(turn, request, sale, was, now)
     _reverse(turn, request, sale, points.total() - gone)
     tiers.after_return(turn, tier, request.at)
     return None
@@ -129,6 +134,32 @@ def _take_back_beside(  # what there is to know about a return
         _uncount_rules(turn, mine, sale.day)
         _reverse(own, request, replace(sale, lot=credit.lot), mine.total() - gone)
     set_aside(turn.account, sale.day, aside, beside, sale.lot)
+
+
+def _take_back_granted(turn: Turn, request: Waiting, sale: SaleRecord, was: Fractions, now: Fractions) -> None:
+    """What budgets over all members granted for the sale, in the same shares; and the budget may grant it again."""
+    for asked in turn.account.asked:
+        if asked.sale != request.of or asked.points <= 0:
+            continue  # another sale's; or not granted yet, then the grant finds the return
+        granted = replace(sale, awards=(Award(asked.rule, asked.shares),), lot=asked.lot)
+        points = _unearned(granted, was, now).total()
+        returned = next(known for known in turn.account.returned if known.sale == request.of)
+        gone = min(points, returned.confiscated)  # a review has given that back already
+        _note_returned(turn, replace(returned, confiscated=returned.confiscated - gone))
+        count_day(turn.account, asked.day, points=gone - points, spend=0, checks=0)
+        if asked.aside and not gone:
+            set_aside(turn.account, asked.day, points, Beside(), asked.lot)
+        give_back(turn, asked, points - gone - _reverse(turn, request, granted, points - gone), request.id)
+
+
+def review_granted(turn: Turn, hold: str, *, taken: bool) -> None:
+    """A review ends: what it takes is the budget's again, also what is not granted yet; the rest is granted like any other."""
+    mine = [asked for asked in turn.account.asked if asked.sale == hold and asked.hold == "held"]
+    for asked in mine if taken else ():
+        held = sum(lot.points for lot in turn.account.lots if lot.number == asked.lot and lot.book == "held")
+        give_back(turn, asked, held, turn.cause)
+    end: Literal["taken", ""] = "taken" if taken else ""
+    turn.account.asked = tuple(replace(asked, hold=end) if asked in mine else asked for asked in turn.account.asked)
 
 
 def seize(turn: Turn, lot: Lot) -> None:
@@ -185,10 +216,12 @@ def _uncount_rules(turn: Turn, points: Counter[str], day: int) -> None:
             use_rule(turn.account, rule, day, -back)
 
 
-def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> None:
-    """Points go where they can be found: the sale's own lot, pending ones, usable ones, then a debt by policy."""
+def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> int:
+    """Points go where they can be found: the sale's own lot, pending ones, usable ones, then a debt by policy. Answers what was
+    forgiven.
+    """
     if points == 0:
-        return
+        return 0
     expired = _excuse_expired(turn, sale.lot, points)
     left = points - expired
     for lot in _sources(turn, sale.lot):
@@ -213,6 +246,7 @@ def _reverse(turn: Turn, request: Waiting, sale: SaleRecord, points: int) -> Non
         forgiven=left - owed,
         expired=expired,
     )
+    return left - owed
 
 
 def _sources(turn: Turn, own: int) -> list[Lot]:

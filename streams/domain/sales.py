@@ -4,7 +4,7 @@ Everything is judged by purchase time, whenever the check arrives: program, tier
 checks compete (for room under a cap, the n-th visit, a tier's rate, a joined threshold) the one that arrives first goes first.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -26,6 +26,7 @@ from streams.domain.account import (
     SaleRecord,
     SoldLine,
 )
+from streams.domain.budgets import ask
 from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end, period_start
 from streams.domain.earning import Accrual, Context, award, sold_lines
 from streams.domain.fraud import Hit
@@ -56,10 +57,12 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
     hits = fraud.assess(this._replace(points=accrual.points), account, turn.plan)
     held = fraud.is_critical(hits, turn.plan)
     _remember_purchase(turn, day, at, lines, accrual)
-    lot = _book(turn, sale, check_id, accrual, held=held) if accrual.points else 0
+    lot = book(turn, check_id, at, day, accrual.points, held=held) if accrual.points else 0
     turn.sale = SaleRecord(lines, accrual.awards, lot, day, accrual.joined, accrual.cuts)
     if account.wallets or accrual.elsewhere or _is_unusual(accrual, turn.plan):
         turn.sale = replace(turn.sale, beside=_beside(turn, turn.sale, check_id, at, accrual, held=held))
+    if accrual.asked:
+        ask(turn, check_id, at, day, accrual.asked, held=held)
     turn.answer.earned = accrual.points
     _suspect(turn, check_id, at, hits, accrual.points, held=held)
     tiers.after_purchase(turn, day, at, turn.sale)
@@ -132,9 +135,10 @@ def _cap_room(cap: Cap, account: Account, day: int) -> int:
     if cap.per == "check":
         return cap.points
     if cap.per == "balance":
-        return max(0, cap.points - account.owned)
+        return max(0, cap.points - account.owned - sum(known.wanted for known in account.asked))
     first, last = (period_start(day, "month"), month_end(day, 0)) if cap.per == "month" else (day, day)
-    return max(0, cap.points - sum(known.points for known in account.days if first <= known.day <= last))
+    asked = sum(known.wanted for known in account.asked if first <= known.day <= last)
+    return max(0, cap.points - asked - sum(known.points for known in account.days if first <= known.day <= last))
 
 
 # ---------------------------------------------------------------- what the sale leaves on the account
@@ -172,21 +176,20 @@ def use_rule(account: Account, rule: str, day: int, points: int) -> None:
     account.rule_uses = (*others, replace(old, points=max(0, old.points + points)))
 
 
-def _book(turn: Turn, sale: Sale, check_id: str, accrual: Accrual, *, held: bool) -> int:
-    """One lot for the whole check: held, pending or usable at once."""
+def book(turn: Turn, check_id: str, at: int, day: int, points: int, *, held: bool, **trail: Any) -> int:
+    """One lot for points that a check earned at once: held, pending or usable. `trail`: whence they came, if not by the sale."""
     policy = turn.plan.program.points
-    at, day = epoch(sale.at), sale.at.toordinal()
     available_at = midnight(turn.plan.zone, day + policy.pending_days) if policy.pending_days else 0
     pending = available_at > turn.now
     number = turn.new_lot_number()
     expires_at = expiry_of(policy.expiry, day, turn.plan.zone)
-    book: Literal["held", "pending", "available"] = "held" if held else "pending" if pending else "available"
-    turn.add_lot(Lot(number, accrual.points, book, at, available_at, expires_at, check_id if held else "", day=day))
-    turn.post("issued", book, accrual.points, number)
-    repaid = repay(turn) if book == "available" else 0
-    turn.say("LOY_POINT_ACCRUAL", at, check_id=check_id, points=accrual.points, debt_repaid=repaid, held=held)
+    into: Literal["held", "pending", "available"] = "held" if held else "pending" if pending else "available"
+    turn.add_lot(Lot(number, points, into, at, available_at, expires_at, check_id if held else "", day=day))
+    turn.post("issued", into, points, number)
+    repaid = repay(turn) if into == "available" else 0
+    turn.say("LOY_POINT_ACCRUAL", at, check_id=check_id, points=points, debt_repaid=repaid, held=held, **trail)
     if pending and not held:
-        turn.say("LOY_POINT_PENDING", at, check_id=check_id, points=accrual.points, available_at=available_at)
+        turn.say("LOY_POINT_PENDING", at, check_id=check_id, points=points, available_at=available_at)
     return number
 
 

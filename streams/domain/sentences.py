@@ -175,7 +175,10 @@ def _day_part(part: DayPart) -> str:
 
 
 def _terms(rule: AnyRule) -> Iterator[str]:
-    if rule.cap:
+    if rule.cap and rule.cap.over == "program":
+        span = "in the whole campaign" if rule.cap.per == "campaign" else f"a {rule.cap.per}"
+        yield f"; at most {count(rule.cap.points, 'point')} {span} for all members together, first come, first served"
+    elif rule.cap:
         yield f"; at most {count(rule.cap.points, 'point')} a {rule.cap.per}"
     if rule.starts:
         yield f"; from {instant(rule.starts)}"

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 import msgspec
 
-from streams.domain import qualification, redemption, returns, tiers, wallets
+from streams.domain import budgets, qualification, redemption, returns, tiers, wallets
 from streams.domain.account import HORIZON, REMEMBER, Account, Lot
 from streams.domain.calendar import DAY, day_in_year, days_after, local_day, midnight, years_later
 from streams.domain.lots import NEVER, ends_at, expire, make_usable
@@ -46,6 +46,8 @@ def _agenda(turn: Turn) -> list[Item]:
     account = turn.account
     if account.status == "receipt":
         return [(account.joined_at + REMEMBER, 9, partial(_forget_receipt, turn))]
+    if account.budget is not None:
+        return [(budgets.due_of(account.budget), 9, partial(budgets.close, turn))]
     items = _of_lots(turn)
     for reservation in account.reservations:
         if reservation.status == "open":
@@ -168,6 +170,9 @@ def forget(turn: Turn) -> None:
     account, kept_from = turn.account, remembered_from(turn.now)
     account.applied = tuple(known for known in account.applied if known.now > kept_from)
     account.returned = tuple(known for known in account.returned if known.at > kept_from)
+    if account.asked:
+        sales = {known.id for known in account.applied if known.kind == "sale"}
+        account.asked = tuple(known for known in account.asked if known.sale in sales)
     long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
     account.lapsed = tuple(part for part in account.lapsed if part.earned_at > long_ago)
     account.missed = tuple(part for part in account.missed if part.earned_at > long_ago)

@@ -10,7 +10,7 @@ import msgspec
 
 from schemas.codes import Code
 from streams.domain.account import Account, Lot, SaleRecord
-from streams.domain.outcome import Book, Fact, Move
+from streams.domain.outcome import Book, Fact, Move, Word
 from streams.domain.plan import Plan
 
 
@@ -39,6 +39,7 @@ class Turn:
         self.facts: list[Fact] = []
         self.answer = Answer()
         self.sale: SaleRecord | None = None
+        self.words: list[Word] = []
         self.purses: dict[str, Turn] = {}
         """What it does in wallets beside the main one (`wallets.purse`); nearly always nothing."""
         self._moves: list[Move] = []

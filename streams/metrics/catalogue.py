@@ -166,7 +166,9 @@ BALANCE = Family(
     "Points of all accounts by book. Available, pending, held and reserved are owed to members; issued and debt run below zero.",
     ("book", "partition"),
 )
-ACCOUNTS = Family("loy_accounts", "Accounts by status: in, out (opted out), receipt (unclaimed), new.", ("status", "partition"))
+ACCOUNTS = Family(
+    "loy_accounts", "Accounts by status: in, out (opted out), receipt (unclaimed), budget, new.", ("status", "partition")
+)
 HOLDS = Family("loy_fraud_holds", "Accounts with points held for review.", ("partition",))
 HOLD_AGE = Family("loy_fraud_hold_age_seconds", "Since the purchase of the oldest points held for review.", ("partition",))
 IMBALANCE = Family("loy_ledger_imbalance", "Accounts whose books do not add up. Must be 0.")

@@ -30,6 +30,8 @@ class Law(StrEnum):
     CONSERVATION = "conservation"  # points that came from nowhere or went nowhere
     NEGATIVE = "negative"  # a book or a lot below zero
     PROFILE = "profile"  # a profile that says something else than the balance
+    OVERRUN = "overrun"  # a cap over all members that more was granted of than it holds
+    UNGRANTED = "ungranted"  # a budget that was asked and did not answer
     TRIMMED = "trimmed"  # the log of record does not begin at its beginning: nothing can be proven
 
 

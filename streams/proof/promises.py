@@ -39,6 +39,13 @@ class CommandHead(msgspec.Struct):
     origin: str = ""
     claim_id: str = ""
     """The second half of a claim answers under the claim's id, while its events name the receipt."""
+    member: str = ""
+    check_id: str = ""
+    rule: str = ""
+    budget: str = ""
+    points: int = 0
+    cap: int = 0
+    """These are of what accounts say to each other about budgets."""
 
 
 class Promises:

@@ -9,6 +9,7 @@ from itertools import chain
 from schemas.codec import INBOUND
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.log import Record
+from streams.proof.budgets import Budgets
 from streams.proof.figures import Figures, Violation
 from streams.proof.history import History
 from streams.proof.outcomes import Outcomes, read_command
@@ -29,6 +30,7 @@ class Proof:
         self._promises = Promises()
         self._outcomes = Outcomes(self._figures, self._promises, answers_since_ms)
         self._history = History(self._figures, self._promises)
+        self._budgets = Budgets()
         self._unfinished: set[str] | None = None
         for (topic, partition), (start, end) in doors.items():
             self._outcomes.open(topic, partition, start, end)
@@ -55,6 +57,7 @@ class Proof:
             return head
         self._history.command(head)
         self._promises.command(head)
+        self._budgets.command(head)
         if self._unfinished is None:
             self._outcomes.command(head, record)
         return None
@@ -75,7 +78,7 @@ class Proof:
                 yield violation
 
     def _open(self) -> Iterator[tuple[str, Violation]]:
-        return chain(self._promises.missing(), self._history.unfinished())
+        return chain(self._promises.missing(), self._history.unfinished(), self._budgets.unsettled())
 
     def tally(self) -> Figures:
         """The figures of everything fed so far."""

@@ -40,6 +40,7 @@ BEYOND_JSON_SCHEMA = {
     "loy.programs/program/wallet-not-defined",
     "loy.programs/program/lowest-tier-asks",
     "loy.programs/program/same-rule-twice",
+    "loy.programs/program/cap-per-check-over-all-members",
 }
 
 

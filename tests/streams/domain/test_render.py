@@ -13,6 +13,7 @@ from streams.domain import render
 from streams.domain.account import Applied
 from streams.domain.outcome import outcome_of, pack_outcome, sale_of
 from tests.builders import Member, Receipt, Step, after, basket, earning, level, program, rule, tiers
+from tests.town import Town
 
 RULES = program(
     earning=earning(
@@ -259,6 +260,10 @@ def test_B01_every_event_type_the_domain_tells_is_in_the_catalogue_and_reads_bac
     starry.convert(5)
     starry.answer("spring")
     told |= {event.type for event, _ in starry.events}
+    town = Town(program(earning=earning(rule("check_bonus", points=5) | {"cap": {"points": 0, "per": "day", "over": "program"}})))
+    town.take(town.member().sale_command(100))
+    town.deliver()
+    told |= {event.type for event, _ in town.member().events}
     assert told == set(EVENTS)
 
 
