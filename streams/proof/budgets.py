@@ -1,6 +1,6 @@
 """Proves that no cap over all members was passed, and that each budget that was asked has answered.
 
-What counts is each command's first occurrence: the same grant again grants nothing. It keeps digests of requests, sums of budgets.
+What counts is each command's first occurrence: the same grant again grants nothing. It keeps digests and sums.
 """
 
 from collections import Counter

@@ -7,7 +7,7 @@ from tests.builders import earning, program, rule
 from tests.e2e.harness import until
 from tests.tills import opt_in, sale, void
 
-MEMBERS, CHECKS_EACH, GIVES, CAP = 40, 20, 7, 2000
+MEMBERS, CHECKS_EACH, GIVES, CAP = 30, 16, 7, 1500
 BONUS = rule("check_bonus", "bonus", points=GIVES) | {"cap": {"points": CAP, "per": "month", "over": "program"}}
 RULES = program(earning=earning(BONUS))
 
@@ -30,26 +30,25 @@ def spent(system):
 
 
 async def buy(system, checks):
-    """Every check, one in five twice; and a worker is killed in between."""
-    futures = []
+    """Every check, one in five twice, never far ahead of the answers."""
     for at in range(0, len(checks), 20):
-        for n, name in checks[at : at + 20]:
-            body = sale(name, [1000], system.at, card(n))
-            futures += [system.put(CHECKS.name, card(n), body) for _ in range(2 if len(futures) % 5 == 0 else 1)]
-        await until(lambda: len(system.sent - system.answered) < 100, "the answers keep up")
-    await asyncio.gather(*futures)
+        bodies = [(card(n), sale(name, [1000], system.at, card(n))) for n, name in checks[at : at + 20]]
+        await asyncio.gather(*(system.put(CHECKS.name, *one) for one in (*bodies, *bodies[::5])))
+        await until(lambda: len(system.sent - system.answered) < 60, "the answers keep up")
 
 
 async def test_B10_two_workers_and_kills_in_mid_stream_grant_exactly_the_cap(installed):
     system = await installed(RULES)
     workers = [system.worker("one"), system.worker("two")]
     await asyncio.gather(*(worker.ready() for worker in workers))
-    await asyncio.gather(*(system.put(MEMBER_COMMANDS.name, f"H-{n}", opt_in(f"H-{n}", system.at, card(n))) for n in range(MEMBERS)))
+    await asyncio.gather(
+        *(system.put(MEMBER_COMMANDS.name, f"H-{n}", opt_in(f"H-{n}", system.at, card(n))) for n in range(MEMBERS))
+    )
     await system.all_answered()
 
     checks = [(n, f"c-{n}-{m}") for m in range(CHECKS_EACH) for n in range(MEMBERS)]
     buying = asyncio.create_task(buy(system, checks))
-    for due, worker in ((200, workers[0]), (450, workers[1])):
+    for due, worker in ((150, workers[0]), (350, workers[1])):
         await until(lambda due=due: len(system.answered) >= due, f"{due} answers")
         assert not buying.done(), "the stream ended before the worker was killed"
         await worker.kill()
@@ -69,12 +68,5 @@ async def test_B10_two_workers_and_kills_in_mid_stream_grant_exactly_the_cap(ins
     await system.all_answered()
     wanted += MEMBERS * GIVES
     await until(lambda: sum(spent(system)) >= wanted, lambda: f"all budgets' answers, not {spent(system)}")
-    reversed_ = sum(
-        data.points - 10
-        for n in range(MEMBERS)
-        for event, data in system.events(f"H-{n}")
-        if event.type == "LOY_POINT_REVERSED" and False
-    )
-    assert reversed_ == 0
     figures, _ = await system.prove()
-    assert figures.points["available"] == (len(checks) + MEMBERS - MEMBERS) * 10 + CAP
+    assert figures.points["available"] == len(checks) * 10 + CAP
