@@ -193,7 +193,7 @@ def test_D04_a_return_before_its_sale_leaves_nothing_to_grant() -> None:
     assert town.steps["H-1"][-1].types == ["POINT_CUT"]
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_D04_any_returns_before_and_after_the_grant_end_where_the_whole_return_ends(data: st.DataObject) -> None:
     town = Town(budgeted(data.draw(st.integers(0, 80)), gives=70))
@@ -306,7 +306,7 @@ def test_B10_a_grant_lifts_a_tier() -> None:
 # ---------------------------------------------------------------- the race
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 400), st.integers(0, 10**9), st.booleans())
 def test_B10_fifty_checks_of_fifty_members_race_for_a_cap(cap: int, seed: int, back: bool) -> None:
     town, random = Town(budgeted(cap, gives=7), members=50), Random(seed)
@@ -325,7 +325,7 @@ def test_B10_fifty_checks_of_fifty_members_race_for_a_cap(cap: int, seed: int, b
     assert town.rebuilt() == {key: log.stored for key, log in town.accounts.items()}
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 60), st.integers(0, 10**9))
 def test_B10_sales_and_returns_in_any_order_never_give_more_than_the_cap(cap: int, seed: int) -> None:
     town, random = Town(budgeted(cap, gives=7), members=6), Random(seed)
