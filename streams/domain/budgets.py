@@ -74,7 +74,7 @@ def give_back(turn: Turn, asked: Asked | Grant, points: int, cause: str) -> None
 def commands(command: AnyCommand, outcome: Outcome, plan: Plan) -> Iterator[AnyCommand]:
     """What a command says to other accounts about budgets. Ids derive from it, so a repeat says the same."""
     for word in outcome.words:
-        yield _to_budget(word, command)
+        yield _to_budget(word, command, outcome.program)
     if outcome.granted is not None and isinstance(command, AskBudget):
         yield Grant(
             type="grant",
@@ -91,14 +91,15 @@ def commands(command: AnyCommand, outcome: Outcome, plan: Plan) -> Iterator[AnyC
         )
 
 
-def _to_budget(word: Word, command: AnyCommand) -> AskBudget | ReturnBudget:
+def _to_budget(word: Word, command: AnyCommand, program: str) -> AskBudget | ReturnBudget:
+    """`program`: the version by which it was decided, also when a repeat names a later one."""
     id_ = f"{command.account}~{word.cause}"
     if word.kind == "ask":
         return AskBudget(
             type="ask_budget",
             id=id_,
             account=word.budget,
-            program=command.program,
+            program=program,
             member=command.account,
             check_id=word.sale,
             rule=word.rule,
@@ -109,7 +110,7 @@ def _to_budget(word: Word, command: AnyCommand) -> AskBudget | ReturnBudget:
         type="return_budget",
         id=id_,
         account=word.budget,
-        program=command.program,
+        program=program,
         member=command.account,
         check_id=word.sale,
         rule=word.rule,
