@@ -72,11 +72,10 @@ def trace(
 
     Reads what processes wrote with LOY_TRACING=file.
     """
-    from streams.tracing.files import read  # noqa: PLC0415
     from streams.tracing.waterfall import slowest, waterfalls  # noqa: PLC0415
 
-    spans = list(read(folder or settings_of().data))
-    for shown in waterfalls(spans, about) if about else [slowest(spans)]:
+    where = folder or settings_of().data
+    for shown in waterfalls(where, about) if about else [slowest(where)]:
         console.print(shown)
 
 

@@ -16,6 +16,7 @@ CONVERSATION = "messaging.message.conversation_id"
 """The attribute that names the check."""
 NAME = "traces.jsonl"
 BEFORE = "traces.1.jsonl"
+ANY = "traces*.jsonl"
 FILE_BYTES = 64 << 20
 _KINDS = {"SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
 
@@ -94,11 +95,15 @@ class Stretch(NamedTuple):
     failed: bool
 
 
-def read(folder: Path) -> Iterator[Stretch]:
-    """Every span in the files below a folder. A line that was cut off by a crash is passed over."""
-    for path in sorted((*folder.rglob(BEFORE), *folder.rglob(NAME))):
+def read(folder: Path, *words: str) -> Iterator[Stretch]:
+    """Every span in the files below a folder; with words, those of lines that hold one of them, and their neighbours.
+
+    A line that was cut off by a crash is passed over.
+    """
+    wanted = [word.encode() for word in words]
+    for path in sorted(folder.rglob(ANY)):
         with path.open("rb") as lines:
-            yield from _spans_in(lines)
+            yield from _spans_in(line for line in lines if not wanted or any(word in line for word in wanted))
 
 
 def _spans_in(lines: Iterable[bytes]) -> Iterator[Stretch]:

@@ -3,13 +3,14 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Column, Table
 from rich.text import Text
 
-from streams.tracing.files import CONVERSATION, Stretch
+from streams.tracing.files import CONVERSATION, Stretch, read
 
 BAR = 40
 SLOWEST = 20
@@ -19,14 +20,16 @@ class UnknownTraceError(LookupError):
     """Nothing of that name was traced."""
 
 
-def waterfalls(spans: Sequence[Stretch], about: str) -> list[RenderableType]:
+def waterfalls(folder: Path, about: str) -> list[RenderableType]:
     """The traces of a check, oldest first; or the one of a trace id. Raises UnknownTraceError."""
-    found = {span.trace: None for span in spans if about in (span.trace, span.about.get(CONVERSATION))}
+    found = {span.trace: None for span in read(folder, about) if about in (span.trace, span.about.get(CONVERSATION))}
     if not found:
         raise UnknownTraceError(
             f"Nothing traced is called {about}. Processes write traces with LOY_TRACING=file, of 1 check in 100 unless "
             "OTEL_TRACES_SAMPLER=always_on or the till's traceparent says more."
         )
+    shared = {span.id for span in read(folder, *found) if any(trace in found for trace, _ in span.links)}
+    spans = list(read(folder, *found, *shared))
     parts = [_of(spans, trace) for trace in found]
     return [_waterfall(trace, part) for trace, part in sorted(zip(found, parts, strict=True), key=lambda one: one[1][0][1].start)]
 
@@ -94,15 +97,25 @@ def _bar(span: Stretch, begin: int, whole: int) -> Text:
     return Text(" " * min(start, BAR - 1) + ("·" if waits else "━") * min(length, BAR - min(start, BAR - 1)))
 
 
-def slowest(spans: Iterable[Stretch]) -> RenderableType:
+class _Summary:
+    """What is told of a trace among many."""
+
+    def __init__(self, span: Stretch) -> None:
+        self.start, self.end, self.longest, self.check = span.start, span.end, span, "?"
+
+    def add(self, span: Stretch) -> None:
+        self.start, self.end = min(self.start, span.start), max(self.end, span.end)
+        self.longest = max(self.longest, span, key=lambda one: one.end - one.start)
+        self.check = span.about.get(CONVERSATION, self.check)
+
+
+def slowest(folder: Path) -> RenderableType:
     """The traces that took longest, from their first beginning to their last end."""
-    traces: defaultdict[str, list[Stretch]] = defaultdict(list)
-    for span in spans:
-        traces[span.trace].append(span)
-    took = {trace: max(one.end for one in part) - min(one.start for one in part) for trace, part in traces.items()}
+    traces: dict[str, _Summary] = {}
+    for span in read(folder):
+        traces.setdefault(span.trace, _Summary(span)).add(span)
     table = Table("check", Column("trace", no_wrap=True), Column("ms", justify="right"), "longest stage", title="Slowest traces")
-    for trace in sorted(took, key=lambda one: -took[one])[:SLOWEST]:
-        longest = max(traces[trace], key=lambda one: one.end - one.start)
-        check = next((one.about[CONVERSATION] for one in traces[trace] if CONVERSATION in one.about), "?")
-        table.add_row(escape(check), trace, _ms(took[trace]), f"{longest.name} {_ms(longest.end - longest.start)}")
+    for trace, one in sorted(traces.items(), key=lambda known: known[1].start - known[1].end)[:SLOWEST]:
+        longest = f"{one.longest.name} {_ms(one.longest.end - one.longest.start)}"
+        table.add_row(escape(one.check), trace, _ms(one.end - one.start), longest)
     return table

@@ -63,7 +63,7 @@ def event(cause, trace, span=SPAN):
 
 def drawn(folder, about):
     console = Console(width=160, record=True, file=io.StringIO())
-    for one in waterfall.waterfalls(list(files.read(folder)), about):
+    for one in waterfall.waterfalls(folder, about):
         console.print(one)
     return console.export_text()
 
