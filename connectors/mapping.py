@@ -5,20 +5,22 @@ Law: each of the 29 fields and each event is either mapped or dropped by name; f
 
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
-from operator import attrgetter
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import orjson
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from connectors.delivery import Happening, Person
 from schemas.events import EVENTS, PERSONAL_FIELDS, PROFILE_FIELDS
 
 Kind = Literal["text", "number", "boolean", "date", "datetime", "list", "base64"]
-Form = Callable[[Any], Any]
-"""Gives a JSON value the form that a vendor takes."""
+Known = Callable[[str], Any]
+"""A JSON value by its name."""
+_OF_THE_EVENT = ("occurred_at", "event_id")
+T = TypeVar("T")
 
 
 class MappingError(ValueError):
@@ -65,17 +67,6 @@ class VendorMapping(_Model):
     """By LOY_ name; null drops it, on purpose."""
     join: str = " | "
     """Between the items of a list that becomes a text."""
-    _profile: "Plan" = PrivateAttr()
-    _properties: dict[str, tuple[tuple[str, Callable[[Happening], Any], Form], ...]] = PrivateAttr()
-
-    def model_post_init(self, _: Any) -> None:
-        """Work out once what is needed for every item."""
-        self._profile = self.plan((name, target.to, target) for name, target in self.fields.items() if target is not None)
-        self._properties = {
-            name: tuple((prop.to, _taking(prop.source), self.form(prop)) for prop in event.properties)
-            for name, event in self.events.items()
-            if event is not None
-        }
 
     @model_validator(mode="after")
     def _complete(self) -> "VendorMapping":
@@ -88,9 +79,21 @@ class VendorMapping(_Model):
                 _known_source(name, event.once)
         return self
 
-    def plan(self, fields: Iterable[tuple[str, str, Target]]) -> "Plan":
+    def plan(self, fields: Iterable[tuple[str, str, Target]]) -> "Plan[Person]":
         """The values of these fields (ours, the name to give it, its target), all at once."""
-        return Plan([(name, to, self.form(target)) for name, to, target in fields])
+        return Plan(_OF_PERSON, ((*_origin(name), to, target) for name, to, target in fields), self.value)
+
+    @cached_property
+    def _profile(self) -> "Plan[Person]":
+        return self.plan((name, target.to, target) for name, target in self.fields.items() if target is not None)
+
+    @cached_property
+    def _properties(self) -> dict[str, "Plan[Happening]"]:
+        return {
+            name: Plan(_OF_EVENT, ((*_origin(one.source), one.to, one) for one in event.properties), self.value)
+            for name, event in self.events.items()
+            if event is not None
+        }
 
     def profile(self, person: Person) -> dict[str, Any]:
         """The person's mapped fields by the vendor's names; values that are absent come as None."""
@@ -98,25 +101,17 @@ class VendorMapping(_Model):
 
     def properties(self, happening: Happening) -> dict[str, Any]:
         """The event's mapped properties; absent values are left out."""
-        found = ((to, form(take(happening))) for to, take, form in self._properties.get(happening.type, ()))
-        return {name: value for name, value in found if value is not None}
+        plan = self._properties.get(happening.type)
+        return {name: value for name, value in plan.values(happening).items() if value is not None} if plan else {}
 
     def identity(self, happening: Happening) -> str:
         """What a repeat of it has too: its id, or its member and the value of which it is told once."""
         event = self.events[happening.type]
-        value = _taking(event.once)(happening) if event and event.once else None
-        if event is None or value is None:
+        if event is None or event.once is None:
             return happening.event_id
-        return f"{happening.person.loyalty_id}/{event.once}/{value}"
-
-    def form(self, target: Target) -> Form:
-        """What `value` does for this target; what most values are goes as it is, and is only looked at."""
-        if target.type in ("number", "boolean"):
-            return lambda value: value if isinstance(value, int) else self.value(value, target)
-        if target.type not in ("text", "date"):
-            return lambda value: self.value(value, target)
-        most = 10 if target.type == "date" else target.length or 1 << 30
-        return lambda value: value if value.__class__ is str and len(value) <= most else self.value(value, target)
+        origin, name = _origin(event.once)
+        value = _OF_EVENT[origin](happening)(name)
+        return happening.event_id if value is None else f"{happening.person.loyalty_id}/{event.once}/{value}"
 
     def value(self, value: Any, target: Target) -> Any:  # noqa: PLR0911  # one return a type
         """A JSON value as the target's type. Texts and lists are cut to its length."""
@@ -141,21 +136,80 @@ class VendorMapping(_Model):
         return self.join.join(items)
 
 
-class Plan:
-    """Fields of a person and their forms, worked out once: a hundred thousand persons are told of after an outage."""
+class Plan(Generic[T]):
+    """Fields of a thing and the form of each, worked out once: a hundred thousand are told of after an outage."""
 
-    def __init__(self, fields: Iterable[tuple[str, str, Form]]) -> None:
+    def __init__(
+        self,
+        origins: Mapping[str, Callable[[T], Known]],
+        fields: Iterable[tuple[str, str, str, Target]],
+        value: Callable[[Any, Target], Any],
+    ) -> None:
+        """`fields`: where in the thing, its name there, the name to give it, its target; `value` gives any value its form."""
         fields = list(fields)
-        self._personal = [one for one in fields if one[0] in PERSONAL_FIELDS]
-        self._loyalty = [one for one in fields if one[0] not in PERSONAL_FIELDS]
+        self._parts = [
+            (known, part)
+            for origin, known in origins.items()
+            if (part := _Part([(name, to, target) for where, name, to, target in fields if where == origin], value))
+        ]
 
-    def values(self, person: Person) -> dict[str, Any]:
+    def values(self, thing: T) -> dict[str, Any]:
         """By the given names; None for what is absent."""
-        known = person.profile.get
-        values = {to: form(known(name)) for name, to, form in self._loyalty}
-        for name, to, form in self._personal:
-            values[to] = form(person.field(name))
+        values: dict[str, Any] = {}
+        for known, part in self._parts:
+            part.add(values, known(thing))
         return values
+
+
+class _Part:
+    """Fields from one place. What most values are goes as it is, and is only looked at."""
+
+    def __init__(self, fields: list[tuple[str, str, Target]], value: Callable[[Any, Target], Any]) -> None:
+        self._value = value
+        self._figures = [one for one in fields if one[2].type in _FIGURES]
+        self._texts = [(*one, _longest(one[2])) for one in fields if one[2].type in _TEXTS]
+        self._others = [one for one in fields if one[2].type not in _FIGURES + _TEXTS]
+
+    def __len__(self) -> int:
+        return len(self._figures) + len(self._texts) + len(self._others)
+
+    def add(self, values: dict[str, Any], known: Known) -> None:
+        """The values of all."""
+        for name, to, target in self._figures:
+            value = known(name)
+            values[to] = value if isinstance(value, int) else self._value(value, target)
+        for name, to, target, longest in self._texts:
+            value = known(name)
+            values[to] = value if value.__class__ is str and len(value) <= longest else self._value(value, target)
+        for name, to, target in self._others:
+            values[to] = self._value(known(name), target)
+
+
+_FIGURES: tuple[Kind, ...] = ("number", "boolean")
+_TEXTS: tuple[Kind, ...] = ("text", "date")
+_OF_PERSON: dict[str, Callable[[Person], Known]] = {
+    "profile": lambda person: person.profile.get,
+    "personal": lambda person: person.field,
+}
+_OF_EVENT: dict[str, Callable[[Happening], Known]] = {
+    "profile": lambda happening: happening.person.profile.get,
+    "personal": lambda happening: happening.person.field,
+    "data": lambda happening: happening.data.get,
+    "event": lambda happening: partial(getattr, happening),
+}
+
+
+def _origin(source: str) -> tuple[str, str]:
+    """Where a source lies, and its name there."""
+    if source.startswith("data."):
+        return "data", source.removeprefix("data.")
+    if source in _OF_THE_EVENT:
+        return "event", source
+    return "personal" if source in PERSONAL_FIELDS else "profile", source
+
+
+def _longest(target: Target) -> int:
+    return len("2026-01-01") if target.type == "date" else target.length or 1 << 30
 
 
 def _same(path: str, given: set[str], wanted: set[str]) -> None:
@@ -168,21 +222,9 @@ def _same(path: str, given: set[str], wanted: set[str]) -> None:
 def _known_source(event: str, source: str) -> None:
     model, _ = EVENTS[event]
     name = source.removeprefix("data.")
-    known = model.model_fields if source.startswith("data.") else {*PROFILE_FIELDS, "occurred_at", "event_id"}
+    known = model.model_fields if source.startswith("data.") else {*PROFILE_FIELDS, *_OF_THE_EVENT}
     if name not in known:
         raise ValueError(f"events.{event}: there is no {source!r} to take a property from")
-
-
-def _taking(source: str) -> Callable[[Happening], Any]:
-    """How a source is taken from an event."""
-    if source.startswith("data."):
-        name = source.removeprefix("data.")
-        return lambda happening: happening.data.get(name)
-    if source in ("occurred_at", "event_id"):
-        return attrgetter(source)
-    if source in PERSONAL_FIELDS:
-        return lambda happening: happening.person.field(source)
-    return lambda happening: happening.person.profile.get(source)
 
 
 M = TypeVar("M", bound=VendorMapping)

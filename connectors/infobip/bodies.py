@@ -34,7 +34,7 @@ class Bodies:
         self._check()
         self._standard, self._custom, self._contacts = (self._plan(place) for place in ("standard", "custom", "contact"))
 
-    def _plan(self, wanted: str) -> Plan:
+    def _plan(self, wanted: str) -> Plan[Person]:
         return self._map.plan((name, to, target) for name, (target, place, to) in self._fields.items() if place == wanted)
 
     def _place(self, target: Target) -> tuple[str, str]:
@@ -165,7 +165,8 @@ def event_id(ours: str) -> str:
 
 
 def _digits(phone: str | None) -> str | None:
-    return _NO_DIGITS.sub("", phone or "") or None
+    bare = (phone or "").removeprefix("+")
+    return bare if bare.isascii() and bare.isdecimal() else _NO_DIGITS.sub("", bare) or None
 
 
 def seconds(instant: str) -> float:
