@@ -180,6 +180,12 @@ def test_each_row_has_a_test_of_the_domain(row):
     assert any(f"def test_{row}_" in text for text in tests), f"no test of the domain is named test_{row}_..."
 
 
+def test_each_file_of_tests_has_a_name_of_its_own():
+    """Else whoever runs all of them runs none."""
+    names = [path.name for path in tracked() if path.name.startswith("test_") and path.suffix == ".py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_tests_do_not_sleep():
     """They wait for conditions; a pause inside a loop that polls one is how that is done. A fake may be slow."""
     for path in tracked():
