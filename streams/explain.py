@@ -55,11 +55,12 @@ class Story(msgspec.Struct, frozen=True):
             return Text(f"No event of {self.member} names {check_id}: it moved no point. Its reply tells why.")
         earned = [step for step in own if step.type == "LOY_POINT_ACCRUAL" or step.data.get("change") == "accrued"]
         lots = {(_wallet(step), move["lot"]) for step in earned for move in step.data["postings"]}
+        told = [step for step in own if step in earned or step.type == "LOY_POINT_CUT"]
         fate = Table(*_columns(), title=f"What became of it (lot {_join(lots)}; times in UTC)")
         for step in self.steps:
             if step in own or any((_wallet(step), move["lot"]) in lots for move in step.data["postings"]):
                 fate.add_row(*_row(step, None if step in own else lots))
-        return Group(*map(_awards, earned), fate)
+        return Group(*map(_awards, told), fate)
 
 
 def _columns() -> tuple[Column, ...]:
@@ -133,9 +134,9 @@ def _awards(step: Step) -> Table:
         "rule",
         "points",
         "rounded off (millionths)",
-        title=f"{data['check_id']}: {data['points']} {data.get('wallet', 'points')} by {data['program']}",
+        title=f"{data['check_id']}: {data.get('points', 0)} {data.get('wallet', 'points')} by {data['program']}",
     )
-    for award in data["awards"]:
+    for award in data.get("awards", ()):
         table.add_row(str(award["line"]), award["rule"], str(award["points"]), str(award["remainder"]))
     for cut in data.get("cuts", ()):
         table.add_row("", cut["rule"] or "all", f"-{cut['points']}", escape(cut["by"]), style="dim")

@@ -4,6 +4,7 @@ Every stage has a Kafka of its own with so many members in it, written as the wo
 cold and warm; then the workers take a warm-up, stand still while the load is laid ready, and are measured until the last answer.
 Law: every stage answers every check, for the accounts that were there before; and however many workers did it, the accounts are
 the same to the byte (`loy state-hash`). The clock is off: when its ticks come depends on the machine, and they are remembered.
+Rules with a cap over all members are left out: who comes first there depends on the machine too.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from itertools import islice
 
 from rich.console import Console
 
+from schemas.program import Program
 from schemas.topics import CHECKS, COMMANDS, REPLIES
 from streams import system
 from streams.baskets import Arrival, checks, weeks
@@ -82,9 +84,16 @@ def load(members: int) -> Iterator[Arrival]:
         yield sale._replace(key=identifier, value=sale.value.replace(sale.key, identifier, 1))
 
 
+def rules() -> Program:
+    """The shipped program, but for what depends on who comes first."""
+    program = load_program(PROGRAM)
+    kept = tuple(rule for rule in program.earning.rules if rule.cap is None or rule.cap.over == "member")
+    return program.model_copy(update={"earning": program.earning.model_copy(update={"rules": kept})})
+
+
 async def scale(console: Console, settings: Settings, plan: Sequence[Stage], *, count: int) -> list[Scaled]:
     """Measure every stage with `count` checks. Leaves nothing behind. Raises BenchError, also when the accounts differ."""
-    some, found = templates(load_program(PROGRAM)), list[Scaled]()
+    some, found = templates(rules()), list[Scaled]()
     for stage in plan:
         console.print(f"{stage.members:,} members, {stage.workers} workers ...", highlight=False)
         found.append(await _measure(settings, stage, some, count))
@@ -122,7 +131,7 @@ class _Stage:
         self._stage = stage
 
     async def run(self, some: Templates, count: int) -> Scaled:
-        await system.install(self._settings, load_program(PROGRAM), keep_history=True)
+        await system.install(self._settings, rules(), keep_history=True)
         recovery = await recover(self._settings, some, self._stage.members)
         sent = load(self._stage.members)
         async with open_log(self._bootstrap) as log, self._workers() as workers:

@@ -13,7 +13,7 @@ from schemas.codec import BadRecord, parse_command, parse_inbound
 from schemas.replies import Reply
 from schemas.topics import COMMANDS, DEAD_LETTERS, REPLIES
 from streams.chaos.oracle import NaiveMember, Record, Rules
-from streams.domain.account import RECEIPT_PREFIX, unpack
+from streams.domain.account import BUDGET_PREFIX, RECEIPT_PREFIX, unpack
 from streams.domain.profile import balance_of
 from streams.log import Record as Logged
 from streams.log import latest_by_key, read_topic
@@ -95,7 +95,7 @@ class Judge:
     def command(self, record: Logged) -> None:
         """A record of the log of record."""
         command = parse_command(record.value or b"")
-        if not command.account.startswith(RECEIPT_PREFIX):
+        if not command.account.startswith((RECEIPT_PREFIX, BUDGET_PREFIX)):
             origin = None if command.type == "tick" else command.origin
             self._commands[command.account].append((origin, record.timestamp_ms // 1000))
 

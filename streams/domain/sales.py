@@ -135,10 +135,17 @@ def _cap_room(cap: Cap, account: Account, day: int) -> int:
     if cap.per == "check":
         return cap.points
     if cap.per == "balance":
-        return max(0, cap.points - account.owned - sum(known.wanted for known in account.asked))
+        return max(0, cap.points - account.owned - _asked(account, 0, 1 << 30))
     first, last = (period_start(day, "month"), month_end(day, 0)) if cap.per == "month" else (day, day)
-    asked = sum(known.wanted for known in account.asked if first <= known.day <= last)
+    asked = _asked(account, first, last)
     return max(0, cap.points - asked - sum(known.points for known in account.days if first <= known.day <= last))
+
+
+def _asked(account: Account, first: int, last: int) -> int:
+    """Points that budgets may still grant for purchases of those days."""
+    if not account.asked:
+        return 0
+    return sum([known.wanted for known in account.asked if first <= known.day <= last])
 
 
 # ---------------------------------------------------------------- what the sale leaves on the account

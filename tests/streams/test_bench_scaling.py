@@ -11,11 +11,13 @@ from schemas.topics import CHECKS
 from streams.bench.accounts import key_of
 from streams.bench.filling import fill
 from streams.bench.recovery import Recovery, Start
-from streams.bench.scaling import Scaled, Stage, load, require_equal, scale, stages
+from streams.bench.run import PROGRAM
+from streams.bench.scaling import Scaled, Stage, load, require_equal, rules, scale, stages
 from streams.bench.scaling_show import table
 from streams.bench.topics import BenchError
 from streams.domain.identifiers import normalise
 from streams.log import open_log
+from streams.program_files import load_program
 from streams.rebuild import StateHash
 from streams.runtime import partition_of
 from streams.settings import Settings
@@ -25,6 +27,12 @@ from streams.topic_admin import Changelog, apply_topics
 def test_first_the_workers_are_varied_and_then_the_members():
     assert stages([100, 10, 1000], [4, 1, 2]) == [Stage(10, 1), Stage(10, 2), Stage(10, 4), Stage(100, 1), Stage(1000, 1)]
     assert stages([10], [2]) == [Stage(10, 2)]
+
+
+def test_no_rule_depends_on_who_comes_first():
+    shipped, used = load_program(PROGRAM), rules()
+    assert {one.id for one in shipped.earning.rules} - {one.id for one in used.earning.rules} == {"rose-season"}
+    assert used.key == shipped.key
 
 
 def test_the_load_is_the_same_baskets_for_each_member_in_turn():

@@ -3,6 +3,7 @@
 import io
 import re
 
+import orjson
 import pytest
 from rich.console import Console
 
@@ -10,6 +11,8 @@ from schemas.events import parse_event
 from schemas.topics import EVENTS
 from streams.explain import Step, Story, UnknownMemberError, explain
 from streams.log import read_topic
+from tests.builders import earning, program, rule
+from tests.town import Town
 
 
 def printed(renderable, width=80):
@@ -124,3 +127,19 @@ async def test_an_unknown_member_is_no_story(history):
     with pytest.raises(UnknownMemberError, match="There is no event of H-0"):
         await explain(system.bootstrap, "H-0")
     assert system.loy("explain", "H-0").returncode == 2
+
+
+def test_B10_what_a_cap_over_all_members_cut_is_told_with_its_check():
+    cap = {"points": 40, "per": "day", "over": "program"}
+    town = Town(program(earning=earning(rule("check_bonus", "bonus", points=25) | {"cap": cap})))
+    for name in ("s1", "s2", "s3"):
+        town.take(town.member().sale_command(1000, id=name))
+        town.deliver()
+    raws = (orjson.loads(raw) for step in town.member().steps for raw in step.raw_events)
+    steps = tuple(Step("loy.events/0/0", raw["sequence"], raw["type"], raw["time"], raw["data"]) for raw in raws)
+    partly, nothing = (printed(Story("H-1", steps).render(check)) for check in ("s2", "s3"))
+    assert "s2: 10 points by main@1" in partly
+    assert re.search(r"1 +│ bonus +│ 15 +│", partly)
+    assert re.search(r"│ bonus +│ -10 +│ cap per day over all members", partly)
+    assert re.search(r"│ bonus +│ -25 +│ cap per day over all members", nothing)
+    assert "wanted 25" in nothing

@@ -14,7 +14,7 @@ from streams.domain import budgets
 from streams.domain.account import Account, pack
 from streams.domain.plan import compile_program
 from streams.domain.sentences import explain
-from tests.builders import START, after, basket, earning, program, rule
+from tests.builders import START, Receipt, after, basket, earning, program, rule
 from tests.town import Town
 
 DAY = START.date().isoformat()
@@ -105,6 +105,17 @@ def test_B10_a_check_that_arrives_days_late_asks_the_budget_of_its_own_day() -> 
     town.take(town.member().sale_command(1000), after(20))
     town.deliver()
     assert granted(town) == 30
+
+
+def test_B10_a_receipt_that_is_claimed_asks_too() -> None:
+    town = Town(budgeted())
+    member = town.member()
+    check = Receipt(town.rules).sale_command(1000, id="x1").check.model_dump(mode="json", exclude_defaults=True)  # type: ignore[union-attr]
+    step = town.take(member.command("take_receipt", "x1", check=check, claim_id="claim1"))
+    assert step.reply is not None
+    assert (step.reply.id, step.reply.asked) == ("claim1", 30)
+    town.deliver()
+    assert (member.books.available, granted(town)) == (40, 30)
 
 
 def test_B10_a_cut_grant_is_shared_over_the_lines_that_asked_for_it() -> None:
