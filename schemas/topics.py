@@ -128,6 +128,16 @@ COMMANDS = Topic(
     readers=("ledger", "auditors"),
     bytes_max=INBOUND_BYTES_MAX,
 )
+BACKLOG = Topic(
+    "loy.backlog",
+    "as at the door",
+    Check,
+    "Checks that came long after their purchase, as they came; they wait until nobody else does.",
+    writer="intake",
+    readers=("intake",),
+    retention_days=7,
+    bytes_max=INBOUND_BYTES_MAX,
+)
 EVENTS = Topic(
     "loy.events",
     "account",
@@ -158,4 +168,5 @@ TOPICS = (
     COMMANDS,
     EVENTS,
     DEAD_LETTERS,
+    BACKLOG,
 )

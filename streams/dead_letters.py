@@ -33,8 +33,8 @@ SHOWN_BYTES = 4_000
 _IN_FLIGHT = 200
 _LETTER_BYTES_MAX = DEAD_LETTERS.bytes_max - 100_000
 _PIECE_BYTES = 1_000_000
-# Headers that stay behind: the letter's own, and the time the till sent it, from which latency would be measured.
-_LEFT_BEHIND = frozenset({*DeadLetter.model_fields, REPLAYED_FROM, "sent-at"})
+# Headers that stay behind: the letter's own, and times from which latency would be measured.
+_LEFT_BEHIND = frozenset({*DeadLetter.model_fields, REPLAYED_FROM, "sent-at", "turn-at"})
 
 
 def bury(  # whose, whence, which, and why

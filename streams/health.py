@@ -36,7 +36,9 @@ class Health:
 
     def _hangs(self, line: Progress) -> bool:
         """The end of a compacted topic may be bare, so that its lag never ends."""
-        expected = line.topic in self._app.compacted or (self._patient and line.at_hand) or not self._app.vitals.taken_up
+        app = self._app
+        yields = line.topic in app.yielding.topics and not line.at_hand
+        expected = line.topic in app.compacted or yields or (self._patient and line.at_hand) or not app.vitals.taken_up
         return line.still > STILL_SECONDS and not expected
 
     def _about(self, line: Progress) -> str:
@@ -98,7 +100,7 @@ def _age(line: Progress, now_ms: float) -> float:
         return 0.0
     if line.oldest is None:
         return line.behind
-    sent = max(0.0, (now_ms - metrics.sent_ms(line.oldest)) / 1000)
+    sent = max(0.0, (now_ms - metrics.due_ms(line.oldest)) / 1000)
     return sent if line.at_hand else min(sent, line.behind)
 
 

@@ -3,7 +3,7 @@
 Law: the end is fixed before the first record is read, so reading ends while others go on writing.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
@@ -34,6 +34,19 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+ASIDE_FROM = "aside-from"
+"""The last header of a record in the backlog lane: its place at the door."""
+
+
+def came_from(headers: Sequence[tuple[str, bytes]]) -> Origin:
+    """The place at the door of a record in the lane. Raises ValueError for one that intake did not put there."""
+    name, value = headers[-1] if headers else ("", b"")
+    origin = Origin.parse(value.decode(errors="replace")) if name == ASIDE_FROM else None
+    if origin is None:
+        raise ValueError(f"a record in the backlog lane does not say where it came from, {name!r} is its last header")
+    return origin
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

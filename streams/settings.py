@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, SecretStr, Validati
 from schemas.base import Name
 
 PREFIX = "LOY_"
+BACKLOG_MINUTES = 10.0
 GroupName = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,200}$")]
 
 
@@ -81,6 +82,9 @@ class Settings(_Environment):
     """Reads phone numbers written without a country code."""
     program: Name = "main"
     """The program that receipts without a member are kept under."""
+    backlog_minutes: Annotated[float, Field(gt=0, le=50_000)] | Literal["off"] | None = None
+    """A check whose purchase is longer ago than that when it arrives waits until no other does; `off` takes all as they come.
+    By default 10, and off where the clock is not the wall's: history that is replayed is not late."""
     clock: Literal["wall", "stream", "off"] = "wall"
     """What the clock calls now: the wall, or in replays the latest time seen in the log."""
     clock_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
@@ -98,6 +102,13 @@ class Settings(_Environment):
     """Lines for people, or one JSON object a line for machines."""
     tracing: Literal["off", "otlp", "file"] = "off"
     """Where spans go: to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names, or to a file in LOY_DATA, for `loy trace`."""
+
+    @property
+    def patience_minutes(self) -> float | None:
+        """After how long a check is late; None when none ever is."""
+        if self.backlog_minutes is None:
+            return BACKLOG_MINUTES if self.clock == "wall" else None
+        return None if self.backlog_minutes == "off" else self.backlog_minutes
 
     @property
     def targets(self) -> Path:

@@ -177,7 +177,7 @@ class SinkAgent:
         if batch.topic == EVENTS.name:  # whose event it is was said before it happened, but in another topic
             await self._while_ours(self._app.caught_up(MEMBERS.name, batch.partition))
         async with self._turns[batch.partition]:
-            self._oldest[batch.partition] = metrics.sent_ms(batch.records[0]) / 1000
+            self._oldest[batch.partition] = metrics.due_ms(batch.records[0]) / 1000
             try:
                 await self._deliver(batch, taken_ns)
             finally:

@@ -1,7 +1,8 @@
 """`loy report sla`: how well a day kept its promises, over all and for each outlet, from the topics alone.
 
 Law: a check belongs to the day of its Kafka time (UTC). It is late by what its records say: from its sending (`sent-at`, else its
-Kafka time) to the earliest `written-at` of its answers. What has no answer is late; what nobody can read asked for none.
+Kafka time) to the earliest `written-at` of its answers. What has no answer is late; what nobody can read asked for none, and what
+went by the backlog lane was promised none in time: it is counted apart.
 """
 
 import csv
@@ -18,10 +19,10 @@ import msgspec
 import orjson
 from aiokafka import TopicPartition
 
-from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, REDEMPTIONS, REPLIES
+from schemas.topics import BACKLOG, CHECKS, DEAD_LETTERS, EVENTS, REDEMPTIONS, REPLIES
 from streams import metrics
 from streams.app import sink_group
-from streams.log import Log, Origin, Record, Span, open_log
+from streams.log import Log, Origin, Record, Span, came_from, open_log
 from streams.report import Latencies
 from streams.runtime import changelog_topic
 from streams.settings import Settings
@@ -106,13 +107,15 @@ class Outlet:
     answers: Share = field(default_factory=Share)
     late: Latencies = field(default_factory=Latencies)
     outcomes: Counter[str] = field(default_factory=Counter)
+    backlog: int = 0
+    """Checks that came long after their purchase, and waited in the backlog lane: nobody was promised to be quick."""
 
     def row(self, name: str) -> dict[str, Any]:
         """For the file: milliseconds, counts, a share of 1."""
         p50, p99, most = self.late.percentiles(0.5, 0.99, 1.0) or (None, None, None)
         counts = {what: self.outcomes[what] for what in ("applied", "repeated", "refused", "parked", "dead_letter", "unanswered")}
         share = {"asked": self.answers.total, "within_2s": self.answers.within, "share": round(self.answers.share, 6)}
-        return {"outlet": name, **share, "p50_ms": p50, "p99_ms": p99, "max_ms": most, **counts}
+        return {"outlet": name, **share, "p50_ms": p50, "p99_ms": p99, "max_ms": most, **counts, "backlog": self.backlog}
 
 
 class _Line:
@@ -127,6 +130,11 @@ class _Line:
         self.written = array("q")
         """Of the earliest answer; 0: none."""
         self.outcome: dict[int, str] = {}
+        self.waited: set[int] = set()
+
+    def wait(self, offset: int) -> None:
+        """One of them, or another day's, went aside."""
+        self.waited.add(offset - self.first)
 
     def ask(self, record: Record, outlet: int) -> None:
         """A record of the day."""
@@ -150,6 +158,9 @@ class _Line:
             outlet, written = outlets[self._outlets[self.outlet[at]]], self.written[at]
             outcome, late = self.outcome.get(at, "unanswered"), max(0, written - sent) if written else None
             outlet.outcomes[outcome] += 1
+            if at in self.waited:
+                outlet.backlog += 1
+                continue
             if late is not None:
                 outlet.late.add(late)
             if outcome != "dead_letter":
@@ -209,6 +220,7 @@ class Day:
         for outlet in self.outlets.values():
             every.outcomes += outlet.outcomes
             every.late.extend(outlet.late)
+            every.backlog += outlet.backlog
         return every.row("(all)")
 
 
@@ -252,6 +264,10 @@ class _Doors:
             if line is None:
                 line = self._lines[record.topic, record.partition] = _Line(record.offset, self._names)
             line.ask(record, self._number(record))
+        async for record in _of_day(log, self._start, await log.spans_since(self._start, BACKLOG.name)):
+            at_door = came_from(record.headers)
+            if waiting := self._lines.get((at_door.topic, at_door.partition)):
+                waiting.wait(at_door.offset)
         async for record in _of_day(log, self._start, await log.spans_since(self._start, REPLIES.name, DEAD_LETTERS.name)):
             self._answer(record, figures)
         figures.outlets = {name: Outlet() for name in self._names}
@@ -297,9 +313,10 @@ async def _tell(
         if event.sequence <= latest.get(key, 0):
             continue  # printed once more, for a repeat
         latest[key] = event.sequence
-        at = metrics.sent_ms(record)
+        at = metrics.due_ms(record)
         written = _number_of(record.header(metrics.WRITTEN_AT))
-        figures.events.add(None if written is None else written - at, EVENT_MS)
+        if not metrics.has_waited(record):
+            figures.events.add(None if written is None else written - at, EVENT_MS)
         figures.wrong += not event.data.balance.right
         if event.data.profile is not None:
             sent.setdefault(key, []).append((event.sequence, at, record.offset))

@@ -2,20 +2,23 @@
 
 pos.checks ──────┐
 pos.redemptions ─┼─> intake ──> loy.commands ──> ledger ──┬──> loy.events ──> sinks
-crm.members ─────┘      │             ▲                   ├──> pos.replies
-                        │             └──── clock ◄───────┴──> accounts (table, changelog)
-                        └──> loy.members, loy.identities, loy.dead-letters
+crm.members ─────┤     │ │             ▲                  ├──> pos.replies
+loy.backlog ─────┘     │ │             └──── clock ◄──────┴──> accounts (table, changelog)
+   ▲  late checks ─────┘ └──> loy.members, loy.identities, loy.dead-letters
+   └────────────────────
 """
 
 import time
 from typing import Any
 
-from schemas.topics import CHECKS, COMMANDS, MEMBER_COMMANDS, REDEMPTIONS
+from schemas.topics import BACKLOG, CHECKS, COMMANDS, MEMBER_COMMANDS, REDEMPTIONS
 from streams import metrics, runtime
 from streams.agents import IntakeAgent, LedgerAgent
+from streams.backlog import Lane
 from streams.clock import Clock, DueIndex
 from streams.domain.intake import Rules
 from streams.reference import Directory
+from streams.runtime.batches import Handler
 from streams.settings import Settings
 from streams.standing import Standing
 
@@ -40,9 +43,12 @@ def build(app: runtime.App, settings: Settings) -> None:
         standing.begin(owned, index.unread)
         await index.rebuild(owned, standing)
 
-    for door in (CHECKS, REDEMPTIONS, MEMBER_COMMANDS):
-        _serve(app, door.name, f"intake-{door.name}", intake)
-    _serve(app, COMMANDS.name, "ledger", ledger)
+    lane = Lane(intake.handle, app.outbox, settings.patience_minutes)
+    _serve(app, CHECKS.name, f"intake-{CHECKS.name}", lane.at_door)
+    for door in (REDEMPTIONS, MEMBER_COMMANDS):
+        _serve(app, door.name, f"intake-{door.name}", intake.handle)
+    _serve(app, COMMANDS.name, "ledger", ledger.handle)
+    _serve(app, BACKLOG.name, f"intake-{BACKLOG.name}", lane.in_turn, yields_to=COMMANDS.name)
 
     async def look() -> None:
         await clock.look(accounts.owned)
@@ -55,7 +61,7 @@ def build(app: runtime.App, settings: Settings) -> None:
     app.on_before_shutdown.connect(close)
 
 
-def _serve(app: runtime.App, topic: str, name: str, agent: IntakeAgent | LedgerAgent) -> None:
-    @app.agent(topic, name=name)
+def _serve(app: runtime.App, topic: str, name: str, handle: Handler, **more: Any) -> None:
+    @app.agent(topic, name=name, **more)
     async def serve(stream: Any) -> None:
-        await runtime.serve(stream, agent.handle)
+        await runtime.serve(stream, handle)

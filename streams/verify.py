@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from schemas.topics import COMMANDS, DAY_MS, DEAD_LETTERS, EVENTS, REPLIES
+from schemas.topics import BACKLOG, COMMANDS, DAY_MS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.log import Log, Record, Span, open_log
 from streams.proof import DOORS, Figures, Law, Proof, Violation
 
@@ -67,6 +67,7 @@ async def _later_spans(log: Log) -> dict[str, Spans]:
         "events": await log.spans(EVENTS.name),
         "commands": await log.spans(COMMANDS.name),
         "answers": await log.spans(REPLIES.name, DEAD_LETTERS.name),
+        "aside": await log.spans(BACKLOG.name),
     }
 
 
@@ -104,7 +105,7 @@ class _Reading:
 
     async def all(self) -> Violation | None:
         """Feed everything up to the fixed ends, causes before effects."""
-        for spans in (self._doors, self._later["answers"], self._later["commands"], self._later["events"]):
+        for spans in (self._doors, self._later["aside"], self._later["answers"], self._later["commands"], self._later["events"]):
             if violation := await self._feed(spans):
                 return violation
         self.proof.seal()
@@ -118,7 +119,7 @@ class _Reading:
                 return outstanding
             await asyncio.sleep(_ROUND_SECONDS)
             fresh = await _later_spans(self._log)
-            for name in ("answers", "commands", "events"):
+            for name in ("aside", "answers", "commands", "events"):
                 before = self._later[name]
                 if violation := await self._feed({part: Span(before[part].end, span.end) for part, span in fresh[name].items()}):
                     return violation
@@ -150,4 +151,6 @@ class _Reading:
             notes.append("Older records at the doors are gone by retention; judged is what is still there.")
         if self._replies_trimmed:
             notes.append("Older replies are gone by retention; records from before that are not judged for their outcome.")
+        if waiting := self.proof.waiting():
+            notes.append(f"{waiting:,} late checks wait in {BACKLOG.name} for their turn, and are not judged.")
         return notes

@@ -1,4 +1,4 @@
-"""`loy bench` and `loy bench-scaling`, as `loy` registers them."""
+"""`loy bench`, `loy bench-scaling` and `loy bench-backlog`, as `loy` registers them."""
 
 import os
 from typing import Annotated
@@ -30,3 +30,17 @@ def bench_scaling(
     busy = os.getloadavg()[0]
     plan = stages(members or [10_000, 100_000, 1_000_000], workers or [1, 2, 4])
     console.print(table(run(scale(console, settings_of(), plan, count=checks)), busy))
+
+
+def bench_backlog(
+    checks: Annotated[int, typer.Option(min=100, help="Late checks that come at once.")] = 200_000,
+    without: Annotated[int, typer.Option(min=0, help="And as many with the lane off; 0 leaves that out.")] = 40_000,
+    rate: Annotated[float, typer.Option(min=1, help="Live checks a second meanwhile.")] = 250.0,
+) -> None:
+    """A chain comes back with its offline checks while others sell: how long these wait, with the backlog lane and without."""
+    from streams.bench.backlog import course, table  # noqa: PLC0415
+
+    busy = os.getloadavg()[0]
+    runs = [(checks, "10")] + ([(without, "off")] if without else [])
+    found = [run(course(console, settings_of(), late=late, minutes=minutes, rate=rate)) for late, minutes in runs]
+    console.print(table(found, rate, busy))

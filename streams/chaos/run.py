@@ -78,6 +78,7 @@ class _Run:
             "partitions": PARTITIONS,
             "clock": "stream",
             "clock_seconds": 0.2,
+            "backlog_minutes": 10.0,
             "session_seconds": SESSION_SECONDS,
             "store": "rocksdb",
         }

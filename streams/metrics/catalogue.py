@@ -42,21 +42,21 @@ POINTS = Counter(
 )
 RECORD_SECONDS = BatchHistogram(
     "loy_record_seconds",
-    "Age of a record when a stage was done with it: since its sending (its Kafka time when no header says).",
+    "Age of a record when a stage was done with it: since its sending, or its turn in the backlog lane.",
     "stage",
     SECONDS,
     registry=REGISTRY,
 )
 ANSWER_SECONDS = BatchHistogram(
     "loy_answer_seconds",
-    "From the till's sending to the acknowledged reply, by door (check, redemption, member).",
+    "From the till's sending to the acknowledged reply, by door (check, redemption, member), or backlog for late checks.",
     "door",
     SECONDS,
     registry=REGISTRY,
 )
 EVENT_SECONDS = BatchHistogram(
     "loy_event_seconds",
-    "To the acknowledged events of what came through a door: since the till's sending, and since its Kafka time.",
+    "To the acknowledged events of what came through a door: since the till sent it, since its Kafka time; backlog: late checks.",
     "since",
     SECONDS,
     registry=REGISTRY,

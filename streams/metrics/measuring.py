@@ -20,10 +20,14 @@ log = logging.getLogger(__name__)
 
 SENT_AT = "sent-at"
 """A header of the till, wall clock in epoch milliseconds; travels on, so that latency can be measured."""
+TURN_AT = "turn-at"
+"""A header of what waited in the backlog lane: when its turn came, wall clock in epoch milliseconds. Travels on too."""
 WRITTEN_AT = "written-at"
 """A header of replies and events: when they were written, wall clock in epoch milliseconds. Their Kafka time is their cause's."""
 TRACEPARENT = "traceparent"
 """The header of W3C Trace Context: version-trace-span-flags."""
+BACKLOG = "backlog"
+"""The label of what waited there: what promises seconds to tills does not count it."""
 HISTORY_MS = 86_400_000
 """Where sending and Kafka time are further apart, history is being replayed: its Kafka time says nothing about speed."""
 
@@ -54,12 +58,12 @@ _KEPT = [(door, code) for door in _DOORS for code in ("NOT_JSON", "SCHEMA")] + [
 
 def begin_worker() -> None:
     """Show what a worker counts before it happens: the first time is an increase, and no panel is empty for lack of trouble."""
-    for stage in ("intake", "ledger"):
+    for stage in ("intake", "ledger", "aside"):
         series(catalogue.RECORDS_TAKEN, stage)
         for histogram in (catalogue.RECORD_SECONDS, catalogue.BATCH_SECONDS, catalogue.BATCH_RECORDS):
             histogram.start(stage)
-    catalogue.ANSWER_SECONDS.start("check", "redemption", "member")
-    catalogue.EVENT_SECONDS.start("till", "kafka")
+    catalogue.ANSWER_SECONDS.start("check", "redemption", "member", BACKLOG)
+    catalogue.EVENT_SECONDS.start("till", "kafka", BACKLOG)
     for kind in ("sale", "return", "void", "redeem"):
         for outcome in ("applied", "repeated", "refused", "parked"):
             series(catalogue.OUTCOMES, kind, outcome)
@@ -86,8 +90,8 @@ class Meter:
         self._counts[key] = self._counts.get(key, 0) + by
 
     def answered(self, door: str, record: Timed) -> None:
-        """A till, the desk or the CRM got its reply."""
-        self._answered.setdefault(door, []).append(record)
+        """A till, the desk or the CRM got its reply; what waited in the backlog lane counts apart."""
+        self._answered.setdefault(BACKLOG if has_waited(record) else door, []).append(record)
 
     def told(self, record: Timed) -> None:
         """Events of what came through a door were written."""
@@ -110,16 +114,33 @@ class Meter:
             series(counter, *labels).inc(count)
         observe_ages(catalogue.RECORD_SECONDS, self._stage, self._records, now_ms)
         for door, records in self._answered.items():
-            observe_ages(catalogue.ANSWER_SECONDS, door, records, now_ms)
+            observe_ages(catalogue.ANSWER_SECONDS, door, records, now_ms, since=sent_ms)
         if self._told:
-            observe_ages(catalogue.EVENT_SECONDS, "till", self._told, now_ms)
-            live = [record.timestamp_ms for record in self._told if sent_ms(record) - record.timestamp_ms < HISTORY_MS]
+            prompt = [record for record in self._told if not has_waited(record)]
+            waited = [record for record in self._told if has_waited(record)]
+            observe_ages(catalogue.EVENT_SECONDS, "till", prompt, now_ms)
+            observe_ages(catalogue.EVENT_SECONDS, BACKLOG, waited, now_ms, since=sent_ms)
+            live = [record.timestamp_ms for record in prompt if sent_ms(record) - record.timestamp_ms < HISTORY_MS]
             catalogue.EVENT_SECONDS.observe("kafka", [max(0.0, (now_ms - at) / 1000) for at in live])
 
 
-def observe_ages(histogram: BatchHistogram, label: str, records: Sequence[Timed], now_ms: float) -> None:
-    """Seconds from each record's sending until now; the oldest one is the exemplar when it has a trace."""
-    ages = [max(0.0, (now_ms - sent_ms(record)) / 1000) for record in records]
+def due_ms(record: Timed) -> int:
+    """Since when we are expected to be quick: its turn in the backlog lane, or its sending."""
+    for name, value in record.headers:
+        if name == TURN_AT and tells_time(name, value):
+            return int(value)
+    return sent_ms(record)
+
+
+def observe_ages(
+    histogram: BatchHistogram,
+    label: str,
+    records: Sequence[Timed],
+    now_ms: float,
+    since: Callable[[Timed], int] = due_ms,
+) -> None:
+    """Seconds from each record's turn or sending until now; the oldest one is the exemplar when it has a trace."""
+    ages = [max(0.0, (now_ms - since(record)) / 1000) for record in records]
     histogram.observe(label, ages)
     if ages:
         oldest = max(ages)
@@ -131,14 +152,19 @@ def observe_ages(histogram: BatchHistogram, label: str, records: Sequence[Timed]
 def sent_ms(record: Timed) -> int:
     """When the till sent it, if it says so: in a replay the Kafka time is years ago."""
     for name, value in record.headers:
-        if tells_time(name, value):
+        if name == SENT_AT and tells_time(name, value):
             return int(value)
     return record.timestamp_ms
 
 
+def has_waited(record: Timed) -> bool:
+    """Whether it went by the backlog lane."""
+    return any(name == TURN_AT for name, _ in record.headers)
+
+
 def tells_time(name: str, value: bytes | None) -> bool:
-    """Whether a header is the till's own time. Whatever else a till puts there is passed over."""
-    return name == SENT_AT and value is not None and value.isdigit() and len(value) < 16
+    """Whether a header is a time that travels on: the till's own, or that of its turn. What else is put there is passed over."""
+    return name in (SENT_AT, TURN_AT) and value is not None and value.isdigit() and len(value) < 16
 
 
 def trace_of(headers: Sequence[tuple[str, bytes]]) -> str | None:

@@ -1,6 +1,6 @@
 """Proves that every record at a door has exactly one outcome: one reply (however often it was written), or a dead letter.
 
-Per record it keeps a state, a digest and a time (17 bytes), never a body; per reply id a digest.
+Per record it keeps a state, a digest, a time and whether it went aside (18 bytes), never a body; per reply id a digest.
 """
 
 from array import array
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from schemas.codes import Code
 from schemas.dead_letters import DeadLetter
 from schemas.replies import Reply
-from streams.log import Origin, Record
+from streams.log import Origin, Record, came_from
 from streams.proof.figures import Figures, Law, Violation
 from streams.proof.promises import CommandHead, Promises, digest, meaning
 
@@ -43,6 +43,14 @@ class _Door:
         self.states = bytearray(size)
         self.digests = array("Q", bytes(8 * size))
         self.times = array("q", bytes(8 * size))
+        self.aside = bytearray(size)
+        """1: it went by the backlog lane, which keeps the order of the door."""
+
+    def waiting(self) -> set[int]:
+        """Without an outcome because their turn in the lane has not come: nothing behind them has one."""
+        gone = [at for at, aside in enumerate(self.aside) if aside] if 1 in self.aside else []
+        turn = max((at for at in gone if self.states[at] >= _ANSWERED), default=-1)
+        return {at for at in gone if at > turn and self.states[at] == _WAITING}
 
 
 class Demand(NamedTuple):
@@ -77,6 +85,16 @@ class Outcomes:
         index = record.offset - door.start
         door.states[index] = _WAITING
         door.times[index] = record.timestamp_ms
+
+    def put_aside(self, record: Record) -> None:
+        """A record lies in the backlog lane."""
+        door, index = self._find(came_from(record.headers))
+        if door is not None and 0 <= index < len(door.aside):
+            door.aside[index] = 1
+
+    def waiting(self) -> int:
+        """How many records wait in the backlog lane for their turn."""
+        return sum(len(door.waiting()) for door in self._doors.values())
 
     def reply(self, record: Record) -> Violation | None:
         """An answer: to a record that is there, saying what it said before, and the only one under its id."""
@@ -163,9 +181,9 @@ class Outcomes:
     def missing(self) -> Iterator[Violation]:
         """Every record and command that is still without an outcome."""
         for (topic, partition), door in self._doors.items():
-            index = door.states.find(_WAITING)
+            index, waiting = door.states.find(_WAITING), door.waiting()
             while index >= 0:
-                if door.times[index] >= self.answers_since_ms:
+                if door.times[index] >= self.answers_since_ms and index not in waiting:
                     origin = f"{topic}/{partition}/{index + door.start}"
                     yield Violation(Law.LOST, "a record without a reply and without a dead letter", (origin,))
                 index = door.states.find(_WAITING, index + 1)

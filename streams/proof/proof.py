@@ -1,13 +1,14 @@
-"""The whole proof over the records of seven topics, fed one by one.
+"""The whole proof over the records of eight topics, fed one by one.
 
-Law of feeding: each topic in log order; doors before replies and dead letters, these before commands, commands before events.
+Law of feeding: each topic in log order; doors before the backlog lane, this before replies and dead letters, these before
+commands, commands before events.
 """
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from schemas.codec import INBOUND
-from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
+from schemas.topics import BACKLOG, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.log import Record
 from streams.proof.budgets import Budgets
 from streams.proof.figures import Figures, Violation
@@ -41,6 +42,9 @@ class Proof:
         if record.topic in DOORS:
             self._outcomes.record(record)
             return None
+        if record.topic == BACKLOG.name:
+            self._outcomes.put_aside(record)
+            return None
         if record.topic == REPLIES.name:
             return self._outcomes.reply(record)
         if record.topic == DEAD_LETTERS.name:
@@ -65,6 +69,10 @@ class Proof:
     def raise_answers_since(self, timestamp_ms: int) -> None:
         """Replies up to this time may be gone."""
         self._outcomes.answers_since_ms = max(self._outcomes.answers_since_ms, timestamp_ms)
+
+    def waiting(self) -> int:
+        """Checks that wait in the backlog lane: not judged yet."""
+        return self._outcomes.waiting()
 
     def seal(self) -> None:
         """Everything up to the fixed ends was fed. What is fed from now on may finish it, and is not awaited itself."""

@@ -27,6 +27,7 @@ from streams.runtime.shift import Shift
 from streams.runtime.stores import Stores
 from streams.runtime.tables import PartitionedTable
 from streams.runtime.vitals import Vitals
+from streams.runtime.yielding import Yielding
 
 BARE_SECONDS = 3.0
 LOOK_SECONDS = 0.01
@@ -92,6 +93,7 @@ class App(faust.App):
         self.compacted: set[str] = set()
         self.lease = Lease(config.session_timeout)
         self.vitals = Vitals(self)
+        self.yielding = Yielding(self)
         self._bare_ends: dict[TP, int] = {}
         self._leaving = asyncio.Event()
         self._post: Post | None = None
@@ -101,17 +103,26 @@ class App(faust.App):
         self.sensors.add(repairs.SendFailureEndsProcess())
 
     def agent(
-        self, channel: Any = None, *, name: str | None = None, compacted: bool = False, **kwargs: Any
+        self,
+        channel: Any = None,
+        *,
+        name: str | None = None,
+        compacted: bool = False,
+        yields_to: str | None = None,
+        **kwargs: Any,
     ) -> Callable[[Any], Any]:
         """An agent on one source topic. An exception that leaves it ends the process with code 70 (L4).
 
-        `compacted` says that the topic is: missing offsets are then superseded records, not lost ones.
+        `compacted` says that the topic is: missing offsets are then superseded records, not lost ones. `yields_to` says that it
+        is read when nothing else waits here, and not too much anywhere in that topic, which its handler writes.
         """
         if not isinstance(channel, str):
             raise TypeError("an agent takes the name of one topic")
         self.sources.add(channel)
         if compacted:
             self.compacted.add(channel)
+        if yields_to is not None:
+            self.yielding.topics[channel] = yields_to
         topic = self.topic(channel, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
         register = super().agent(topic, name=name, concurrency=1, **kwargs)
 

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from faust.types import TP, ConsumerMessage
+
 from streams.runtime.fatal import Exit, end_process
 
 Headers = Sequence[tuple[str, bytes]]
@@ -83,3 +85,24 @@ async def _messages(stream: Any) -> AsyncIterator[Any]:
     stream.enable_acks = False
     async for event in stream.events():
         yield event.message
+
+
+def message_of(tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
+    """The batch as the one message that Faust knows of."""
+    last = batch.records[-1]
+    value: Any = batch
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        last.offset,
+        last.timestamp_ms / 1000,
+        0,
+        headers=None,
+        key=None,
+        value=value,
+        checksum=None,
+        serialized_key_size=0,
+        serialized_value_size=0,
+        tp=tp,
+        generation_id=generation,
+    )

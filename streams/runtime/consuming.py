@@ -22,11 +22,12 @@ from faust.types import TP, ConsumerMessage
 from mode import Service
 from mode.utils.futures import notify
 
-from streams.runtime.batches import Batch, Record
+from streams.runtime.batches import Batch, Record, message_of
 from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.fatal import Exit, end_process
 from streams.runtime.repairs import HonestProducer
 from streams.runtime.vitals import BEAT_SECONDS
+from streams.runtime.yielding import LOOK_SECONDS, SIZE, Wanted, Yielded, Yielding
 
 Fetched = Mapping[TP, list["ConsumerRecord[bytes, bytes]"]]
 
@@ -40,21 +41,11 @@ _BARE_FETCHES, _BARE_LOOKS, _BARE_LOOK_SECONDS = 4, 100, 0.02
 _POLL = 1.0  # seconds a fetch waits for records before it looks around
 
 
-class _Wanted:
-    """The partitions a fetch may take records from, as of this very moment (read by the consumer thread)."""
-
-    def __init__(self, consumer: "BatchConsumer") -> None:
-        self._consumer = consumer
-
-    def __contains__(self, tp: Any) -> bool:
-        consumer = self._consumer
-        return consumer.flow_active and tp in consumer._active_partitions and not consumer.book.busy(tp)
-
-
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with a fetch that can be woken, and an assignment of our own."""
 
     app: Any
+    consumer: Any
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -71,11 +62,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         """Do something in the loop of the consumer thread."""
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
 
-    async def fetch(self, wanted: _Wanted, limit: int) -> Fetched:
+    async def fetch(self, wanted: Wanted, limit: int) -> Fetched:
         """At most `limit` records of the wanted partitions; nothing after a second, or as soon as flow stops."""
         return await self.run(self._fetch(wanted, limit))
 
-    async def _fetch(self, wanted: _Wanted, limit: int) -> Fetched:
+    async def _fetch(self, wanted: Wanted, limit: int) -> Fetched:
         client = self._ensure_consumer()
         fetcher = client._fetcher
         deadline = self.thread_loop.time() + _POLL
@@ -85,6 +76,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             with fetcher._subscriptions.fetch_context():
                 records: Fetched = await fetcher.fetched_records(wanted, timeout=0, max_records=limit)
                 left = deadline - self.thread_loop.time()
+                if not records and self._holds_back(fetcher):
+                    records, left = await self._yielded(fetcher), min(left, LOOK_SECONDS)
                 if records or left <= 0:
                     return records
                 waiter = fetcher._create_fetch_waiter()
@@ -94,6 +87,20 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 elif not waiter.cancelled():
                     waiter.result()  # authorization and coordination errors come this way
         return {}
+
+    def _holds_back(self, fetcher: Any) -> bool:
+        """Whether there are records that yield to others."""
+        topics = self.consumer.yielding.topics
+        return bool(topics) and any(tp.topic in topics for tp in fetcher._records)
+
+    async def _yielded(self, fetcher: Any) -> Fetched:
+        yielding = self.consumer.yielding
+        if not yielding.is_due():
+            return {}
+        records: Fetched = await fetcher.fetched_records(self.consumer.yielded, timeout=0, max_records=SIZE)
+        if records:
+            yielding.took()
+        return records
 
     def wake(self) -> None:
         """Make a waiting fetch look again at what is wanted. Harmless at any time, from any thread."""
@@ -173,7 +180,9 @@ class BatchConsumer(driver.Consumer):
         """Changelog partitions that are read into their tables, with the next offset of each."""
         self._resting: set[TP] = set()
         self._changing = asyncio.Lock()
-        self._wanted = _Wanted(self)
+        self.yielding: Yielding = self.app.yielding
+        self.yielded = Yielded(self)
+        self._wanted = Wanted(self)
         self._limit: int = self.app.config.max_batch
 
     def _new_consumer_thread(self) -> BatchConsumerThread:
@@ -241,6 +250,18 @@ class BatchConsumer(driver.Consumer):
         self._resting.update(tps)
         self._active_partitions -= self._resting
 
+    def takes(self, tp: Any) -> bool:
+        """Whether records of the partition may be handed out at this very moment."""
+        return self.flow_active and tp in self._active_partitions and not self.book.busy(tp)
+
+    def active_partitions(self) -> list[TP]:
+        """Those that are read now and do not rest."""
+        return list(self._active_partitions)
+
+    async def committed_by_all(self, tps: Iterable[TP]) -> dict[TP, int]:
+        """What the group has committed of any partitions, whoever reads them."""
+        return await self._thread.committed(tps)
+
     async def strangers(self) -> list[str]:
         """Members of the group, which must have none."""
         return await self._thread.strangers()
@@ -276,14 +297,14 @@ class BatchConsumer(driver.Consumer):
                 self.app.tables.apply(tp, records)
                 self.followed[tp] = records[-1].offset + 1
             return
-        if tp not in self._wanted:
+        if not self.takes(tp):
             return  # paused while the fetch returned: a seek precedes every resumption
         batch = Batch(
             tp.topic,
             tp.partition,
             [Record(r.key, r.value, max(0, r.timestamp), r.headers, r.offset) for r in records],
         )
-        message = _message_of(tp, batch, self.app.consumer_generation_id)
+        message = message_of(tp, batch, self.app.consumer_generation_id)
         try:
             compacted = tp.topic in self.app.compacted
             self.book.hand_out(tp, records[0].offset, records[-1].offset, message, compacted=compacted)
@@ -365,32 +386,17 @@ class BatchConsumer(driver.Consumer):
         """Stock logs guesses here; lag and commit age are metrics of ours."""
 
     @Service.task
+    async def _look_away(self) -> None:
+        if self.yielding.topics:
+            await self.yielding.look_away()
+
+    @Service.task
     async def _beat(self) -> None:
         """Whoever asks from outside can see that the event loop runs, and how late."""
         while not self.should_stop:
             asleep = time.monotonic()
             await asyncio.sleep(BEAT_SECONDS)
             self.app.vitals.beat(time.monotonic() - asleep - BEAT_SECONDS)
-
-
-def _message_of(tp: TP, batch: Batch, generation: int) -> ConsumerMessage:
-    last = batch.records[-1]
-    value: Any = batch
-    return ConsumerMessage(
-        tp.topic,
-        tp.partition,
-        last.offset,
-        last.timestamp_ms / 1000,
-        0,
-        headers=None,
-        key=None,
-        value=value,
-        checksum=None,
-        serialized_key_size=0,
-        serialized_value_size=0,
-        tp=tp,
-        generation_id=generation,
-    )
 
 
 class BatchTransport(driver.Transport):

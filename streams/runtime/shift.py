@@ -248,6 +248,11 @@ class Shift:
         return bool(self._taking or self._giving)
 
     @property
+    def others(self) -> int:
+        """How many workers there are beside us."""
+        return max(0, len(self._view.members) - 1)
+
+    @property
     def giving(self) -> bool:
         """Whether a batch at hand is waited for."""
         return bool(self._giving) or self._ending

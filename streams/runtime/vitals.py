@@ -4,7 +4,7 @@ Law: nothing is paid for a record; reading is safe from another thread, also whi
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -118,6 +118,10 @@ class Vitals:
                 now - max(line.moved_at, line.behind_since) if lag else 0.0,
                 now - since if since is not None else 0.0,
             )
+
+    def waiting(self, besides: Container[str]) -> int:
+        """Records not yet finished, of all topics but those."""
+        return sum(self._lag(tp) or 0 for tp in list(self._lines) if tp.topic not in besides)
 
     def _lag(self, tp: Any) -> int | None:
         consumer = self._app.consumer

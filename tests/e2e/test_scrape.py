@@ -46,9 +46,9 @@ async def test_a_worker_tells_outcomes_latency_lag_and_that_its_books_balance(in
 
     async def caught_up():
         lags = {name: value for name, value in (await worker.metrics()).items() if name.startswith("loy_lag_records{")}
-        return len(lags) == 16 and not any(lags.values())
+        return len(lags) == 20 and not any(lags.values())
 
-    await until(caught_up, "a lag of 0 for each of 4 partitions of 4 topics")
+    await until(caught_up, "a lag of 0 for each of 4 partitions of 5 topics")
 
 
 async def test_the_liability_is_that_of_all_workers_together_before_and_after_a_rebalance(installed):

@@ -20,7 +20,7 @@ from schemas.codes import Code
 from schemas.commands import AnyCommand, Command
 from schemas.dead_letters import DeadLetter
 from schemas.events import parse_event
-from schemas.topics import COMMANDS, EVENTS, TOPICS
+from schemas.topics import BACKLOG, COMMANDS, EVENTS, TOPICS
 
 EXAMPLES = export.ROOT / "schemas" / "examples"
 WIRE = {(topic.name, kind): model for topic in TOPICS for kind, model in export.wire_types(topic).items()}
@@ -161,7 +161,9 @@ def test_an_invalid_example_is_refused_by_the_published_schema_too_where_json_sc
     assert valid == (example.name in BEYOND_JSON_SCHEMA)
 
 
-@pytest.mark.parametrize(("topic", "kind"), WIRE)
+@pytest.mark.parametrize(
+    ("topic", "kind"), [wire for wire in WIRE if wire[0] != BACKLOG.name]
+)  # it holds what came in as pos.checks
 def test_every_wire_type_has_examples_of_both_sorts(topic: str, kind: str) -> None:
     assert len([case for case in VALID if case.values[0].wire == (topic, kind)]) >= 1
     assert len([case for case in INVALID if case.values[0].wire == (topic, kind)]) >= 2

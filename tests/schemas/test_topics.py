@@ -7,7 +7,7 @@ from schemas.topics import DAY_MS, INBOUND_BYTES_MAX, RECORD_BYTES_MAX, TOPICS, 
 
 FOR_EVER = None
 
-# name, key, compacted, days kept: section 3 of the design. `loy.commands` and `loy.events` are keyed by account: the loyalty id, or
+# name, key, compacted, days kept: section 3 of the design, and the lane of late checks (ADR 9). `loy.commands` and `loy.events` are keyed by account: the loyalty id, or
 # `receipt:<check id>` for a receipt that nobody has claimed yet. Replies are kept for three days, not for one: a day's service levels
 # are made of them when it is over.
 CATALOGUE: list[tuple[str, str, bool, int | None]] = [
@@ -21,6 +21,7 @@ CATALOGUE: list[tuple[str, str, bool, int | None]] = [
     ("loy.commands", "account", False, FOR_EVER),
     ("loy.events", "account", False, FOR_EVER),
     ("loy.dead-letters", "original key", False, 30),
+    ("loy.backlog", "as at the door", False, 7),
 ]
 
 BY_NAME = {topic.name: topic for topic in TOPICS}
@@ -60,7 +61,7 @@ def test_topics_that_are_joined_by_key_have_the_same_partitions() -> None:
     assert {topic.name for topic in TOPICS if topic.partitions is not None} == {"loy.identities", "loy.programs"}
 
 
-@pytest.mark.parametrize("name", [*INBOUND, "loy.commands", "loy.dead-letters"])
+@pytest.mark.parametrize("name", [*INBOUND, "loy.commands", "loy.dead-letters", "loy.backlog"])
 def test_what_is_too_large_for_a_check_still_fits_where_it_is_kept(name: str) -> None:
     assert BY_NAME[name].bytes_max >= INBOUND_BYTES_MAX > 10_000_000 > RECORD_BYTES_MAX
 

@@ -22,6 +22,7 @@ class Part(NamedTuple):
 
 CHECKS = Part("pos.checks", 0)
 MEMBERS = Part("loy.members", 0)
+BACKLOG = Part("loy.backlog", 0)
 
 
 class FakeApp:
@@ -37,6 +38,7 @@ class FakeApp:
         self.tables = SimpleNamespace(recovery=self.recovery)
         self.lease = Lease(10.0)
         self.sources, self.compacted = {"pos.checks"}, {"loy.members"}
+        self.yielding = SimpleNamespace(topics={"loy.backlog": "loy.commands"})
         self.should_stop, self.shift = False, SimpleNamespace(moving=False)
         self.rebalancing_count = 1
         self.vitals = Vitals(self)
@@ -145,6 +147,17 @@ def test_records_that_nobody_takes_are_stuck_but_for_the_bare_end_of_a_compacted
     app.now += 151
     app.well()
     assert health.Health(app, 4, patient=True).stuck() == ["pos.checks/0: nobody takes its records, for 151 s"]
+
+
+def test_records_that_yield_to_others_may_lie_but_a_batch_of_them_may_not(app):
+    app.start(BACKLOG).ends[BACKLOG] = 2
+    app.now += 151
+    app.well()
+    assert health.Health(app, 4).stuck() == []
+    app.hand_out(BACKLOG, app.now)
+    app.now += 151
+    app.well()
+    assert health.Health(app, 4).stuck() == ["loy.backlog/0: its batch does not end, for 151 s"]
 
 
 # ---------------------------------------------------------------- figures

@@ -63,6 +63,23 @@ def test_every_kind_of_outcome_counts_once(topics):
     assert figures.codes == {"FRAUD_REVIEW": 2, "SCHEMA": 1}
 
 
+def test_a_late_check_whose_turn_has_not_come_is_not_lost_yet(topics):
+    first, second, third = topics.check(), topics.check(), topics.check()
+    for origin in (first, second, third):
+        topics.put_aside(origin)
+    topics.reply(first)
+    assert topics.prove() is None
+    assert topics.proven.waiting() == 2
+
+
+def test_a_late_check_is_lost_when_one_behind_it_had_its_turn(topics):
+    first, second = topics.check(), topics.check()
+    for origin in (first, second):
+        topics.put_aside(origin)
+    topics.reply(second)
+    broken(topics, Law.LOST, first)
+
+
 def test_a_reply_that_was_written_twice_is_one_outcome(topics):
     origin = topics.check()
     topics.reply(origin, "applied")

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from aiokafka import TopicPartition
 
-from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, REDEMPTIONS, REPLIES
+from schemas.topics import BACKLOG, CHECKS, DEAD_LETTERS, EVENTS, REDEMPTIONS, REPLIES
 from streams.log import Record, Span
 from streams.sinks import LEASE, Row, _encode
 from streams.sla import DAY_MS, read_day, summary, yesterday
@@ -105,6 +105,23 @@ async def test_the_earliest_answer_counts(topics):
     topics.answer(asked, NOON + 50)
     topics.answer(asked, NOON + 8000)
     assert rows(await topics.day())["o1"]["max_ms"] == 50
+
+
+async def test_what_went_by_the_backlog_lane_is_counted_apart_answered_or_not(topics):
+    prompt, slow, waiting = (topics.ask("o1", NOON) for _ in range(3))
+    for one in (slow, waiting):
+        topics.add(BACKLOG, one.value, NOON, ("aside-from", one.origin))
+    topics.answer(prompt, NOON + 100)
+    topics.answer(slow, NOON + 600_000)
+    row = rows(await topics.day())["o1"]
+    assert (row["asked"], row["within_2s"], row["max_ms"], row["backlog"]) == (1, 1, 100, 2)
+    assert (row["applied"], row["unanswered"]) == (2, 1)
+
+
+async def test_events_of_the_backlog_are_no_late_events(topics):
+    value = {"sequence": 1, "data": {"balance": BALANCE, "profile": {"x": 1}}}
+    topics.add(EVENTS, value, NOON, ("written-at", NOON + 600_000), ("turn-at", NOON + 599_000))
+    assert objective(await topics.day(), "events")["total"] == 0
 
 
 async def test_what_has_no_answer_is_late(topics):

@@ -5,18 +5,18 @@ from collections import defaultdict
 import orjson
 
 from schemas.codes import Code
-from schemas.topics import CHECKS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
+from schemas.topics import BACKLOG, CHECKS, COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.log import Record
 from streams.proof import DOORS, Proof, Violation
 
 NOW = 1_750_000_000_000
 TIME = "2025-06-15T15:06:40Z"
-FEEDING = (*DOORS, REPLIES.name, DEAD_LETTERS.name, COMMANDS.name, EVENTS.name)
+FEEDING = (*DOORS, BACKLOG.name, REPLIES.name, DEAD_LETTERS.name, COMMANDS.name, EVENTS.name)
 ANY = object()
 
 
 class Topics:
-    """Seven topics in memory, and a till, an intake and a ledger that write what they are told."""
+    """Eight topics in memory, and a till, an intake and a ledger that write what they are told."""
 
     def __init__(self):
         self.records = defaultdict(list)
@@ -32,6 +32,9 @@ class Topics:
 
     def check(self, *, topic=CHECKS, at=NOW):
         return self.add(topic, "card:1", b"what the proof never reads", at=at).origin
+
+    def put_aside(self, origin):
+        return self.add(BACKLOG, "card:1", b"what the proof never reads", (("aside-from", origin),))
 
     def reply(self, origin, outcome="applied", *, id_="C-1", status=None, code=Code.OK, at=NOW, **fields):
         status = status or {"applied": "accepted", "repeated": "accepted"}.get(outcome, outcome)

@@ -1,0 +1,74 @@
+"""The backlog lane: checks that come long after their purchase go aside at the door, and are taken when nobody else waits.
+
+Law: the lane decides when, never what. A record goes aside as it came, into the same partition, with its origin; when its turn
+comes, intake is given what it would have been given at the door, so commands, replies and dead letters are the same bytes.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from itertools import groupby
+
+from schemas.topics import BACKLOG
+from streams import metrics
+from streams.domain.lateness import is_late
+from streams.log import ASIDE_FROM, Origin, came_from
+from streams.runtime import Batch, Outbox, Record
+
+_BYTES_MAX = BACKLOG.bytes_max - 100_000
+
+
+class Lane:
+    """Two handlers around intake's: one at the door of checks, one at the lane's own topic."""
+
+    def __init__(
+        self, take: Callable[[Batch], Awaitable[None]], outbox: Callable[[], Outbox], patience_minutes: float | None
+    ) -> None:
+        """`take` is intake's handler. Without patience nothing goes aside; what did before still gets its turn."""
+        self._take = take
+        self._outbox = outbox
+        self._patience_ms = None if patience_minutes is None else patience_minutes * 60_000
+
+    async def at_door(self, batch: Batch) -> None:
+        """Take what is of now, and put aside what is of yesterday."""
+        late = [] if self._patience_ms is None else self._late(batch.records, self._patience_ms)
+        if not late:
+            await self._take(batch)
+            return
+        gone = {record.offset for record in late}
+        if live := [record for record in batch.records if record.offset not in gone]:
+            await self._take(Batch(batch.topic, batch.partition, live))
+        await self._put_aside(batch, late)
+
+    def _late(self, records: Sequence[Record], patience_ms: float) -> list[Record]:
+        return [record for record in records if is_late(record.value, record.timestamp_ms, patience_ms)]
+
+    async def _put_aside(self, batch: Batch, records: Sequence[Record]) -> None:
+        meter, outbox = metrics.Meter("aside", records), self._outbox()
+        for record in records:
+            origin = Origin(batch.topic, batch.partition, record.offset)
+            outbox.add(
+                BACKLOG.name,
+                record.key,
+                record.value,
+                timestamp_ms=record.timestamp_ms,
+                headers=(*record.headers, (ASIDE_FROM, str(origin).encode())),
+                partition=batch.partition,
+                bytes_max=_BYTES_MAX,
+            )
+        await outbox.flush()
+        meter.stop()
+
+    async def in_turn(self, batch: Batch) -> None:
+        """Take a batch of the lane, as it stood at the door."""
+        for again in _as_at_the_door(batch):
+            await self._take(again)
+
+
+def _as_at_the_door(batch: Batch) -> Iterator[Batch]:
+    """The records with their own places again, and with the time of their turn, from which their speed is measured."""
+    turn = (metrics.TURN_AT, b"%d" % (time.time_ns() // 1_000_000))
+    placed = [(came_from(record.headers), record) for record in batch.records]
+    for (topic, partition), run in groupby(placed, key=lambda one: one[0][:2]):
+        yield Batch(
+            topic, partition, [record._replace(offset=at.offset, headers=(*record.headers[:-1], turn)) for at, record in run]
+        )
