@@ -92,16 +92,14 @@ def _note_down(file: Path, text: str) -> None:
 # ---------------------------------------------------------------- dry run
 
 
-def requests(sink: Sink, items: Sequence[Item]) -> list[Call]:
-    """The first request of each batch, as it would be sent; who asks for a token first is given one that opens nothing."""
+def first_request(sink: Sink, batch: Sequence[Item]) -> Call:
+    """As it would be sent; who asks for a token first is given one that opens nothing."""
     token = Answer(200, {}, orjson.dumps({"access_token": "dry-run", "expires_in": 3600, "instance_url": sink.base_url}))
-    calls = []
-    for batch in sink.batches(items):
-        flow = sink.flow(batch)
-        call = next(flow)
-        calls.append(flow.send(token) if call.secret else call)
-        flow.close()
-    return calls
+    flow = sink.flow(batch)
+    call = next(flow)
+    call = flow.send(token) if call.secret else call
+    flow.close()
+    return call
 
 
 async def dry_run(bootstrap: str, sink: Sink, count: int = 3) -> RenderableType:
@@ -109,11 +107,18 @@ async def dry_run(bootstrap: str, sink: Sink, count: int = 3) -> RenderableType:
     found = await everybody(bootstrap)
     items = [ProfileChange(found.person(member), first=True) for member in found.ids()[:count]]
     parts: list[RenderableType] = []
-    for call in requests(sink, items):
+    for batch in sink.batches(items):
+        call = first_request(sink, batch)
         address = call.path if call.path.startswith("http") else sink.base_url + call.path
         parts.append(Text(f"{call.method} {address}  ({call.operation})", style="bold"))
-        parts.append(Text(_body(call)))
+        parts.append(Text(_body(call) if call.content() else _asked_first(sink, batch)))
     return Group(*parts) if parts else Text("There is nobody to tell of.")
+
+
+def _asked_first(sink: Sink, batch: Sequence[Item]) -> str:
+    """Of a vendor that is asked what it holds before it is told: what it shall hold in the end."""
+    wanted = orjson.dumps([sink.expected(item) for item in batch], option=orjson.OPT_INDENT_2).decode()
+    return f"asks, and writes what the answer lacks of this:\n{wanted}"
 
 
 def _body(call: Call) -> str:

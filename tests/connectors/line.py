@@ -47,7 +47,7 @@ class Line:
             await clear(self.bootstrap, names)
 
     def worker(self, name="w"):
-        worker = SinkWorker(self, name)
+        worker = SinkWorker(self.settings, self.ground, name)
         self.workers.append(worker)
         return worker
 
@@ -106,10 +106,10 @@ class Line:
 class SinkWorker(Process):
     """`loy sink` in a process of its own."""
 
-    def __init__(self, line, name):
-        bench = line.ground.bench
-        settings = line.settings.model_copy(update={"metrics_port": free_port()})
-        super().__init__(["sink", bench.sink], settings, name, bench.environment(line.ground.url) | line.ground.settings)
+    def __init__(self, settings, ground, name):
+        own = settings.model_copy(update={"metrics_port": free_port()})
+        environment = ground.bench.environment(ground.url) | ground.settings
+        super().__init__(["sink", ground.bench.sink], own, name, environment)
 
 
 def _now():

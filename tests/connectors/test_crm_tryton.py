@@ -15,7 +15,6 @@ from connectors.crm import interaction_key
 from connectors.delivery import ProfileChange
 from connectors.mapping import MappingError
 from schemas.events import EVENTS
-from tests.connectors import tryton_server
 from tests.connectors.ground import SOON, Ears, change, happening, person, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -23,10 +22,9 @@ NUMBERS = itertools.count(1)
 MECHANISM = [f"contact_mechanisms.{name}" for name in ("type", "name", "value", "comment")]
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    with tryton_server.running(tmp_path_factory.mktemp("tryton")) as server:
-        yield server
+@pytest.fixture
+def server(tryton):
+    return tryton
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from streams.dead_letters import Kept, UnknownDeadLetterError, newest, replay, s
 from streams.log import Record, read_topic
 from streams.topic_admin import apply_topics
 
+pytestmark = pytest.mark.broker
 SENT = 1_750_000_000_000
 NOT_JSON, SCHEMA, NULL = "pos.checks/1/7", "pos.redemptions/0/3", "pos.checks/0/9"
 

@@ -15,6 +15,8 @@ from streams.topic_admin import apply_topics
 from streams.verify import verify
 from tests.streams.written_topics import FEEDING, NOW, Topics
 
+pytestmark = pytest.mark.broker
+
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory):
