@@ -7,6 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PROCESSES ?= $(if $(LOY_TEST_BOOTSTRAP),0,3)
 
 .PHONY: help install lock run up test check fmt bench bench-sinks soak fuzz boards schemas manifests clean
 
@@ -36,8 +37,8 @@ run: install  ## real Kafka, a real worker, weeks of real baskets, and the proof
 up: install  ## the whole system on this machine, until Ctrl-C
 	@$(BIN)/loy up
 
-test: install check  ## every check and every test
-	@$(BIN)/pytest
+test: install check  ## every check and every test, in three processes (PROCESSES=0: one after another)
+	@$(BIN)/pytest -n $(PROCESSES)
 
 check: install  ## style, types, layers, generated schemas and boards: what `make test` begins with
 	@$(BIN)/ruff format --check .

@@ -145,6 +145,7 @@ def sink(
         from streams.app import run_sink  # noqa: PLC0415
 
         logging.getLogger().handlers.clear()
+        sink_commands.starting(console, settings, vendor)
         run_sink(settings, name)
 
 
@@ -171,11 +172,9 @@ def sandbox(
     ] = Clock.wall,
 ) -> None:
     """A vendor's API on this machine, strict as the vendor, until Ctrl-C. Its page shows what arrived."""
-    from connectors import sandbox as vendors  # noqa: PLC0415
+    from streams import sink_commands  # noqa: PLC0415
 
-    if name not in vendors.SANDBOXES:
-        raise ValueError(f"there is no sandbox {name!r}: say {', '.join(sorted(vendors.SANDBOXES))}")
-    run(vendors.serve(name, port, clock.value, lambda url: console.print(f"{name} answers at {url}", highlight=False)))
+    run(sink_commands.sandbox(console, name, port, clock.value))
 
 
 @app.command()

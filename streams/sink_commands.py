@@ -1,9 +1,12 @@
-"""The words around operating a sink by hand: what `loy sink NAME --...` and `loy reconcile` show."""
+"""The words around operating a sink by hand: what `loy sink NAME --...`, `loy reconcile` and `loy sandbox` show."""
+
+import shlex
 
 from rich.console import Console
 from rich.progress import Progress
 
 from connectors import registry
+from connectors import sandbox as vendors
 from connectors.sink import Sink
 from streams import sink_tools
 from streams.settings import Settings
@@ -21,6 +24,12 @@ def named(name: str) -> Sink:
     return registry.build(name)
 
 
+def starting(console: Console, settings: Settings, sink: Sink) -> None:
+    """Whom the worker tells, and where it can be asked; the rest is in its log."""
+    metrics = f"http://{settings.metrics_host}:{settings.metrics_port}/metrics"
+    console.print(f"{sink.name} tells {sink.base_url}; metrics at {metrics}", markup=False, highlight=False, soft_wrap=True)
+
+
 def requirements(console: Console, sink: Sink) -> None:
     """What a person must create at the vendor's, when the vendor has no API for it."""
     tell = getattr(sink, "requirements", None)
@@ -29,7 +38,7 @@ def requirements(console: Console, sink: Sink) -> None:
 
 
 async def dry_run(console: Console, settings: Settings, sink: Sink) -> None:
-    console.print(await sink_tools.dry_run(settings.kafka_bootstrap, sink))
+    console.print(await sink_tools.dry_run(settings.kafka_bootstrap, sink), soft_wrap=True)
 
 
 async def resync(console: Console, settings: Settings, sink: Sink) -> None:
@@ -60,3 +69,18 @@ async def reconcile(console: Console, settings: Settings, sink: Sink, *, sample:
     drift = await sink_tools.reconcile(settings.kafka_bootstrap, sink, sample=sample, repair=repair)
     console.print(drift.render())
     return drift.agrees
+
+
+async def sandbox(console: Console, name: str, port: int, clock: vendors.Clock) -> None:
+    """Serve it until cancelled; says where, and by which variables a sink finds it. Raises ValueError, OSError."""
+    if name not in vendors.SANDBOXES:
+        raise ValueError(f"there is no sandbox {name!r}: say {', '.join(sorted(vendors.SANDBOXES))}")
+
+    def ready(url: str) -> None:
+        settings = vendors.sandbox_settings(name, url)
+        sink = "crm" if "LOY_CRM_ADAPTER" in settings else name
+        lines = [f"{name} answers at {url}: open it in a browser for what arrived. A sink that tells it, in another shell:", ""]
+        lines += [f"export {variable}={shlex.quote(value)}" for variable, value in settings.items()]
+        console.print("\n".join([*lines, f"loy sink {sink}"]), markup=False, highlight=False, soft_wrap=True)
+
+    await vendors.serve(name, port, clock, ready)
