@@ -8,13 +8,13 @@ import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
-from xdist.remote import Producer
-from xdist.scheduler import LoadScopeScheduling
 
 from streams.broker import Broker
 from tests.connectors import tryton_server
+from tests.living import LIVING
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +45,10 @@ def topic_prefix() -> str:
     return f"test-{uuid.uuid4().hex[:10]}-"
 
 
-LIVING = frozenset(f"tests/streams/test_{name}.py" for name in ("explain", "feeding", "monitoring", "publishing", "system"))
-"""Files that look at one living system, `history`, which takes long to make."""
-
-
-class FileByFile(LoadScopeScheduling):
-    """What goes to one process as a whole."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "living" if file in LIVING else file
-
-
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FileByFile:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from tests.spreading import FileByFile  # noqa: PLC0415  # pytest-xdist is there when it asks
+
     config.option.loadscopereorder = False  # the order is ours, below
     return FileByFile(config, log)
 
@@ -68,7 +58,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if "kafka" in getattr(item, "fixturenames", ()):
             item.add_marker("broker")
         if "history" in getattr(item, "fixturenames", ()) and item.location[0] not in LIVING:
-            raise pytest.UsageError(f"{item.location[0]} looks at `history`: name it in LIVING of tests/conftest.py")
+            raise pytest.UsageError(f"{item.location[0]} looks at `history`: name it in LIVING of tests/living.py")
     if hasattr(config, "workerinput"):  # what waits for brokers and processes goes first, what only reckons fills the gaps
         slow = {item.location[0] for item in items if item.get_closest_marker("broker")}
         items.sort(key=lambda item: item.location[0] not in slow)

@@ -14,6 +14,8 @@ from streams.broker import free_port
 
 ROOT = Path(__file__).parents[1]
 DEADLINE = 60.0
+LIVING = frozenset(f"tests/streams/test_{name}.py" for name in ("explain", "feeding", "monitoring", "publishing", "system"))
+"""Files that look at the one living system of the fixture `history`, which takes long to make."""
 
 
 @dataclass(frozen=True)
