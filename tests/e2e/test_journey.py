@@ -122,10 +122,11 @@ async def test_what_falls_due_happens_by_itself(installed):
     """The wall says that years have passed since the purchase: released, noticed, expired, and a year in the program each year."""
     rules = program(points={"pending_days": 2, "expiry": {"kind": "after_days", "days": 90}, "notice_days": 14})
     system = await installed(rules, clock="wall")
-    await system.worker().ready()
+    then = await system.worker("then", environment={"LOY_CLOCK": "stream"}).ready()
     await system.ask(opt_in("H-1", system.at, CARD))
-    before = sale("s1", [5000], system.at, CARD)
-    await system.ask(before)
+    assert (await system.ask(sale("s1", [5000], system.at, CARD))).code == "OK"
+    assert await then.stop() == 0
+    await system.worker("now").ready()
     ends = ["POINT_RELEASED", "POINT_EXPIRING_SOON", "POINT_EXPIRED", "ANNIVERSARY"]
     await until(lambda: set(ends) <= set(system.types("H-1")), f"all of {ends}")
     assert [kind for kind in system.types("H-1") if kind in ends[:3]] == ends[:3]
