@@ -41,7 +41,13 @@ BOARD = Board(
                 figure("Not ready", "count(loy_ready == 0) or vector(0)", "Restoring, sharing out, or without a broker.", bad=1),
                 figure("Stuck", "count(loy_healthy == 0) or vector(0)", "Those whose /healthz says no.", bad=1),
                 figure("Records waiting", "sum(loy_lag_records)", "Of all topics and groups."),
-                figure("Oldest", "max(loy_lag_seconds)", "Age of the oldest record not finished, sinks included.", "s", bad=60),
+                figure(
+                    "Oldest",
+                    'max(loy_lag_seconds{topic!="loy.backlog"})',
+                    "Age of the oldest record not finished, sinks included; late checks may wait.",
+                    "s",
+                    bad=60,
+                ),
                 figure(
                     "Partitions unowned",
                     "sum(loy:partitions:wanted - (loy:partitions:owned or loy:partitions:wanted * 0))",
@@ -53,7 +59,9 @@ BOARD = Board(
         (
             "In time",
             [
-                _quantiles("Till to answer", "Until the reply is acknowledged.", "loy_answer_seconds", "door"),
+                _quantiles(
+                    "Till to answer", "Until the reply is acknowledged; backlog: late checks.", "loy_answer_seconds", "door"
+                ),
                 _quantiles("To the event", "Since the till's sending, and since the Kafka time.", "loy_event_seconds", "since"),
                 _burn("Budget burn: answers", "answers", 0.001),
                 _burn("Budget burn: events", "events", 0.001),
