@@ -67,6 +67,22 @@ async def test_live_checks_pass_a_backlog_and_all_of_it_counts_once_through_a_ki
     assert series.get('loy_answer_seconds_count{door="backlog"}', 0) > 0
 
 
+async def test_of_two_workers_each_takes_its_part_of_a_backlog_and_all_of_it_when_the_other_dies(installed):
+    system = await installed(program(), backlog_minutes=10)
+    one, two = system.worker("one"), system.worker("two")
+    await asyncio.gather(one.ready(), two.ready())
+    await asyncio.gather(*(system.ask(opt_in(f"H-{n}", system.at, card(n))) for n in range(MEMBERS)))
+
+    late = set(await throw_in(system, LATE // 2))
+    await until(lambda: len(late & system.answered) > LATE / 10, "some of the backlog is answered")
+    await two.kill()
+    await system.all_answered()
+
+    figures, _ = await system.prove()
+    assert figures.outcomes["applied"] == LATE // 2 + MEMBERS
+    assert "cannot be told" not in one.said()
+
+
 async def test_history_that_is_replayed_is_not_late(installed):
     system = await installed(program())
     await system.worker().ready()
