@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.codes import Code
 from schemas.commands import AnyCommand, AskBudget, Grant, ReturnBudget
-from streams.domain.account import BUDGET_PREFIX, REMEMBER, Account, Award
+from streams.domain.account import BUDGET_PREFIX, REMEMBER, Account, Applied, Award
 from streams.domain.calendar import DAY, midnight, month_end
 from streams.domain.lots import NEVER
 from streams.domain.outcome import Outcome, Word
@@ -25,6 +25,7 @@ from streams.domain.turn import Turn
 ENTRY = struct.Struct(">8sI")  # a digest of who asked for what, and the answer
 ENTRIES = 1024  # of a page
 PAGES = 20
+ASKED_MAX = 1000  # of sales that are forgotten
 GRANT_MAX = 2**32 - 1
 STUB_DAYS = 400  # how long a closed budget is still known, so that no straggler of a replay opens it again
 
@@ -59,6 +60,21 @@ def ask(turn: Turn, check_id: str, at: int, day: int, awards: Sequence[Award], *
         aside = award.rule in plan.unusual
         account.asked = (*account.asked, Asked(check_id, award.rule, key, day, at, award.shares, hold=hold, aside=aside))
         turn.words.append(Word("ask", key, check_id, check_id, award.rule, day, award.points))
+
+
+def remembered(asked: tuple[Asked, ...], applied: Sequence[Applied], kept_from: int) -> tuple[Asked, ...]:
+    """What was asked for sales that are known, whole; of others, until `kept_from`, that it was asked: the answer may come again.
+
+    At most `ASKED_MAX` of these, the latest ones: an account stays small whatever its member buys in a day.
+    """
+    if not asked:
+        return asked
+    sales = {known.id for known in applied if known.kind == "sale"}
+    others = [known for known in asked if known.sale not in sales]
+    kept = {id(known) for known in others[-ASKED_MAX:] if known.at > kept_from}
+    return tuple(
+        known if known.sale in sales else replace(known, shares=()) for known in asked if known.sale in sales or id(known) in kept
+    )
 
 
 def give_back(turn: Turn, asked: Asked | Grant, points: int, cause: str) -> None:

@@ -216,10 +216,14 @@ def _keep_small(account: Account) -> None:
 
     By decision, not by purchase: what was decided last may have to be repeated after a crash, however late it came.
     """
+    forgot = False
     while len(account.applied) > APPLIED_MAX or sum(known.size for known in account.applied) > OUTCOME_BYTES_MAX:
         first, *others = account.applied
         account.applied = tuple(others)
         account.floor = account.floor if first.kind in _CAUSED else max(account.floor, first.at)
+        forgot = forgot or first.kind == "sale"
+    if forgot:
+        account.asked = budgets.remembered(account.asked, account.applied, 0)
 
 
 def _at(command: AnyCommand, now: int) -> int:

@@ -27,12 +27,20 @@ def take(turn: Turn, command: Grant) -> None:
     asked = next((one for one in turn.account.asked if (one.sale, one.rule) == (command.check_id, command.rule)), None)
     applied = next((known for known in turn.account.applied if known.id == command.check_id), None)
     sale = sale_of(applied) if applied else None
+    if asked is not None and asked.points >= 0:
+        return  # the same answer once more: what it gave stays given, also when its sale is forgotten meanwhile
     cuts = _cut_by_budget(turn, command)
     if asked is None or sale is None:
+        if asked is not None:
+            _answered(turn, asked, replace(asked, shares=(), points=0))
         give_back(turn, command, command.points, f"{command.check_id}~back")
         turn.say("LOY_POINT_CUT", turn.now, **_told(command, [*cuts, Cut("its sale is forgotten", command.rule, command.points)]))
-    elif asked.points < 0:
+    else:
         _book(turn, command, asked, sale, cuts)
+
+
+def _answered(turn: Turn, asked: Asked, done: Asked) -> None:
+    turn.account.asked = tuple(done if one is asked else one for one in turn.account.asked)
 
 
 def _book(turn: Turn, command: Grant, asked: Asked, sale: SaleRecord, cuts: list[Cut]) -> None:
@@ -50,7 +58,7 @@ def _book(turn: Turn, command: Grant, asked: Asked, sale: SaleRecord, cuts: list
     else:
         turn.say("LOY_POINT_CUT", asked.at, **_told(command, cuts))
     done = replace(asked, shares=shares, points=granted, lot=lot)
-    turn.account.asked = tuple(done if one is asked else one for one in turn.account.asked)
+    _answered(turn, asked, done)
     give_back(turn, asked, command.points - points, f"{asked.sale}~back")
     if points:
         _count(turn, done, points)

@@ -170,9 +170,7 @@ def forget(turn: Turn) -> None:
     account, kept_from = turn.account, remembered_from(turn.now)
     account.applied = tuple(known for known in account.applied if known.now > kept_from)
     account.returned = tuple(known for known in account.returned if known.at > kept_from)
-    if account.asked:
-        sales = {known.id for known in account.applied if known.kind == "sale"}
-        account.asked = tuple(known for known in account.asked if known.sale in sales)
+    account.asked = budgets.remembered(account.asked, account.applied, kept_from)
     long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
     account.lapsed = tuple(part for part in account.lapsed if part.earned_at > long_ago)
     account.missed = tuple(part for part in account.missed if part.earned_at > long_ago)

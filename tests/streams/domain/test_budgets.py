@@ -513,3 +513,45 @@ def test_D01_a_cap_over_the_program_that_cannot_be_kept_is_refused(changed: dict
 )
 def test_D01_a_cap_over_the_program_is_said_in_plain_words(per: str, said: str) -> None:
     assert f"- bonus: 30 points once for a check; {said}." in explain(budgeted(per=per))
+
+
+@pytest.mark.parametrize("later", [{"minutes": 40}, {"days": 2}])
+def test_B10_a_grant_that_comes_again_after_its_sale_was_forgotten_early_stays_given_once(later: dict[str, int]) -> None:
+    town = Town(budgeted())
+    bought(town, id="x1")
+    town.take(*town.post.pop())
+    grant, sent = town.post.pop()
+    town.take(grant, sent)
+    _crowd(town, 1001)
+    town.member().tick(after(**later))
+    step = town.member().send(grant, sent)
+    assert (step.outcome.words, step.events) == ((), ())
+    assert (town.booked("bonus"), granted(town)) == (30, 30)
+
+
+def test_B10_a_grant_for_a_sale_that_was_forgotten_early_goes_back_once() -> None:
+    town = Town(budgeted())
+    bought(town, id="x1")
+    town.take(*town.post.pop())
+    grant, sent = town.post.pop()
+    _crowd(town, 1001)
+    first, second = (town.member().send(grant, sent) for _ in range(2))
+    assert [word.kind for word in first.outcome.words] == ["back"]
+    assert second.outcome == first.outcome
+    assert next(known.points for known in town.member().account.asked if known.sale == "x1") == 0
+
+
+def test_B10_what_was_asked_for_large_receipts_does_not_make_an_account_large() -> None:
+    town = Town(
+        budgeted(bonus=rule("multiplier", "bonus", percent=200) | {"cap": {"points": 10, "per": "day", "over": "program"}})
+    )
+    for n in range(150):
+        at = after(minutes=n)
+        town.member().send(town.member().sale_command(lines=basket(*[1000] * 900), id=f"x{n}", at=at), at)
+    assert len(pack(town.member().account)) < 900_000
+
+
+def _crowd(town: Town, checks: int) -> None:
+    for n in range(checks):
+        at = after(minutes=1 + n // 60)
+        town.member().send(town.member().sale_command(100, id=f"y{n}", at=at), at)
