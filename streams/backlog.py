@@ -14,7 +14,8 @@ from streams.domain.lateness import is_late
 from streams.log import ASIDE_FROM, Origin, came_from
 from streams.runtime import Batch, Outbox, Record
 
-_BYTES_MAX = BACKLOG.bytes_max - 100_000
+_BYTES_MAX = 1_000_000
+"""More is taken at once, and refused if it must be: what just fitted through the door does not fit here, with one header more."""
 
 
 class Lane:
@@ -40,7 +41,7 @@ class Lane:
         await self._put_aside(batch, late)
 
     def _late(self, records: Sequence[Record], patience_ms: float) -> list[Record]:
-        return [record for record in records if is_late(record.value, record.timestamp_ms, patience_ms)]
+        return [one for one in records if is_late(one.value, one.timestamp_ms, patience_ms) and _size(one) <= _BYTES_MAX]
 
     async def _put_aside(self, batch: Batch, records: Sequence[Record]) -> None:
         meter, outbox = metrics.Meter("aside", records), self._outbox()
@@ -53,7 +54,7 @@ class Lane:
                 timestamp_ms=record.timestamp_ms,
                 headers=(*record.headers, (ASIDE_FROM, str(origin).encode())),
                 partition=batch.partition,
-                bytes_max=_BYTES_MAX,
+                bytes_max=BACKLOG.bytes_max,
             )
         await outbox.flush()
         meter.stop()
@@ -62,6 +63,11 @@ class Lane:
         """Take a batch of the lane, as it stood at the door."""
         for again in _as_at_the_door(batch):
             await self._take(again)
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _as_at_the_door(batch: Batch) -> Iterator[Batch]:

@@ -137,6 +137,15 @@ def test_history_is_never_late():
     assert Settings.load({"LOY_CLOCK": "stream", "LOY_BACKLOG_MINUTES": "10"}).patience_minutes == 10, "unless it is asked for"
 
 
+@pytest.mark.parametrize("more", [{"key": b"k" * 11_950_000}, {"headers": (("x", b"x" * 11_950_000),)}])
+async def test_a_late_record_that_is_too_large_for_the_lane_is_taken_at_once(more):
+    world = LaneWorld()
+    record = Record(b"o1", raw("s1"), NOW_MS + 60 * MINUTE, (), 0)._replace(**more)
+    await world.lane.at_door(Batch(CHECKS.name, PARTITION, [record]))
+    assert of(BACKLOG, world.sent) == []
+    assert of(COMMANDS, world.sent) or of(DEAD_LETTERS, world.sent)
+
+
 def test_a_record_in_the_lane_that_intake_did_not_put_there_is_refused():
     for headers in ((), (("aside-from", b"here"),), (("aside-from", b"pos.checks/1/2"), ("more", b""))):
         with pytest.raises(ValueError, match="where it came from"):

@@ -82,3 +82,12 @@ async def test_B10_the_clock_and_the_totals_see_an_account_that_holds_nothing(wo
     due = next(due for _, key, due, _ in world.notes if key == KEY.encode())
     assert due == world.account(KEY).next_due > NOW_MS // 1000
     assert world.account(KEY).books.total() == 0
+
+
+async def test_B10_a_check_that_asks_for_more_points_than_there_can_be_is_refused_and_the_line_goes_on():
+    bonus = rule("multiplier", "bonus", percent=10_000) | {"cap": {"points": 50, "per": "day", "over": "program"}}
+    world = AgentWorld(program(earning=earning(bonus, per_minor=1)))
+    await world.through(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, CARD)))
+    sent = await world.through(CHECKS, (CARD, sale("s1", [10**11], START, CARD)), (CARD, sale("s2", [100], START, CARD)))
+    assert [(reply.code, reply.asked) for reply, _ in replies(sent)] == [("TOO_LARGE", None), ("OK", 9900)]
+    assert world.account("H-1").books.available == 150
