@@ -18,14 +18,15 @@ from streams.runtime import Record
 log = logging.getLogger(__name__)
 FIELDS = ("check_id", "trace_id", "code", "stage", "origin", "sink")
 """What a line may be about, beside its words."""
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,159}")
+_PLAIN = re.compile(r"(?!tick:)[A-Za-z0-9][A-Za-z0-9._:/-]{0,159}")
 _RECEIPT = ("outlet", "till", "business_date", "receipt")
 
 
 def named(value: bytes | None) -> str | None:
     """The id of the check, request or command that a record is, or is of. None when it has none that may be shown.
 
-    An id is what its owner made of it: one that looks like an address or a phone number stays unsaid.
+    An id is what its owner made of it: one that looks like an address or a phone number stays unsaid. So does what the clock
+    caused: its id names the member.
     """
     try:
         said = orjson.loads(value or b"null")

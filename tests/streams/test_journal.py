@@ -131,3 +131,9 @@ def test_an_error_is_one_line_with_its_traceback_and_the_trace_it_happened_in(mo
     assert (line["level"], line["message"], line["trace_id"]) == ("ERROR", "it failed", TRACE)
     assert line["exception"].startswith("Traceback (most recent call last)")
     assert line["exception"].endswith("base 10: 'why'")
+
+
+def test_what_the_clock_caused_stays_unsaid_because_it_names_its_member():
+    assert journal.named(b'{"data":{"cause":"s1"}}') == "s1"
+    assert journal.named(b'{"data":{"cause":"tick:H-1:1795385045"}}') is None
+    assert journal.named(b'{"type":"tick","id":"tick:H-1:1795385045"}') is None
