@@ -105,7 +105,7 @@ async def count(log: Log, before: Ends) -> None:
     async for record in stretch(log, before, of(after, EVENTS.name)):
         event = orjson.loads(record.value or b"")
         data = event["data"]
-        if event["type"] == "LOY_POINT_ACCRUAL":
+        if event["type"] == "LOY_POINT_ACCRUAL" and data["cause"] == data["check_id"]:  # what a budget grants comes later
             check = data["check_id"]
             told[check] += 1
             if earned.get(check) != data["points"] or told[check] > 1 + again[check]:  # a repeat tells its events again

@@ -2,7 +2,7 @@
 
 import pytest
 
-from schemas.topics import CHECKS, COMMANDS, MEMBER_COMMANDS, REDEMPTIONS
+from schemas.topics import BACKLOG, CHECKS, COMMANDS, MEMBER_COMMANDS, REDEMPTIONS
 from streams.app import changelogs, worker
 from streams.settings import Settings
 from streams.topology import ACCOUNTS
@@ -19,10 +19,10 @@ def test_the_accounts_changelog_is_created_with_the_partitions_of_the_sources(se
     assert accounts.settings()["cleanup.policy"] == "compact"
 
 
-async def test_a_worker_reads_the_three_doors_and_the_log_of_record_and_keeps_the_accounts(settings):
+async def test_a_worker_reads_the_three_doors_the_backlog_and_the_log_of_record_and_keeps_the_accounts(settings):
     app = worker(settings)
     topics = {topic for agent in app.agents.values() for topic in agent.channel.topics}
-    assert topics == {door.name for door in (CHECKS, REDEMPTIONS, MEMBER_COMMANDS, COMMANDS)}
+    assert topics == {door.name for door in (CHECKS, REDEMPTIONS, MEMBER_COMMANDS, BACKLOG, COMMANDS)}
     assert set(app.tables) == {ACCOUNTS}
     assert app.tables[ACCOUNTS].partitions == 4
     assert (app.config.session_timeout, app.config.heartbeat_interval, app.config.store) == (6, 0.5, "rocksdb://")

@@ -96,7 +96,8 @@ def topics():
         topics.add(REPLIES.name, {"id": f"C-{n}", "code": "OK", "earned": 5 * n}, outcome="applied", origin=f"pos.checks/0/{n}")
         if n:
             topics.add(
-                EVENTS.name, {"id": f"E-{n}", "type": "LOY_POINT_ACCRUAL", "data": {"check_id": f"C-{n}", "points": 5 * n}}
+                EVENTS.name,
+                {"id": f"E-{n}", "type": "LOY_POINT_ACCRUAL", "data": {"check_id": f"C-{n}", "cause": f"C-{n}", "points": 5 * n}},
             )
     return topics
 
