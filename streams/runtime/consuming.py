@@ -25,7 +25,7 @@ from mode.utils.futures import notify
 from streams.runtime.batches import Batch, Record, message_of
 from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.fatal import Exit, end_process
-from streams.runtime.repairs import HonestProducer
+from streams.runtime.repairs import HonestProducer, heed_coordinator
 from streams.runtime.vitals import BEAT_SECONDS
 from streams.runtime.yielding import LOOK_SECONDS, SIZE, Wanted, Yielded, Yielding
 
@@ -56,6 +56,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def on_start(self) -> None:
         await super().on_start()
+        heed_coordinator(self._ensure_consumer()._coordinator)
         self._ensure_consumer()._fetcher._prefetch_backoff = 0  # one busy partition must not hold up the fetch of the others
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:

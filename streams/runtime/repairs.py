@@ -24,6 +24,10 @@ L7  every change of the group stops every worker, for as long as the         `ro
 L8  where many wait for a place in a partition's queue, time counts twice,   `producing.Post.send`
     thrice, ...: a send fails after seconds instead of its timeout
     (aiokafka/producer/message_accumulator.py:594-602)
+L9  "who else coordinates the group, I do not" and "I am still loading" are  `heed_coordinator`
+    read as "nothing was ever committed": everything is read again from
+    its beginning (aiokafka/consumer/group_coordinator.py, the error of the
+    whole answer in OffsetFetch v2 and later is not looked at)
 === ======================================================================= ================================================
 """
 
@@ -32,8 +36,11 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import GroupLoadInProgressError, NoError, for_code
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.protocol.commit import OffsetFetchRequest
 from faust.sensors.base import Sensor
 from faust.tables.recovery import Recovery
 from faust.transport.consumer import Consumer
@@ -54,6 +61,7 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (Recovery, ("_restart_recovery", "_slurp_changelogs")),
     (AIOKafkaConsumerThread, ("_create_worker_consumer", "on_start")),
     (Sender, ("_send_produce_req",)),
+    (GroupCoordinator, ("_send_req", "_do_fetch_commit_offsets", "coordinator_dead")),
     (TransactionManager, ("set_pid_and_epoch", "producer_id", "producer_epoch")),
 )
 
@@ -114,6 +122,22 @@ def guard_sender(sender: Any, lease: Lease) -> None:
         await unguarded(node_id, batches)
 
     sender._send_produce_req = send  # noqa: SLF001
+
+
+def heed_coordinator(coordinator: Any) -> None:
+    """L9: an answer to OffsetFetch that failed as a whole is a failure, which aiokafka then tries again, elsewhere if need be."""
+    unheeded: Callable[..., Any] = coordinator._send_req  # noqa: SLF001
+
+    async def send(request: Any) -> Any:
+        response = await unheeded(request)
+        error = for_code(getattr(response, "error_code", 0)) if isinstance(request, OffsetFetchRequest) else NoError
+        if error is NoError:
+            return response
+        if error is not GroupLoadInProgressError:
+            coordinator.coordinator_dead()
+        raise error
+
+    coordinator._send_req = send  # noqa: SLF001
 
 
 class HonestProducer(KafkaProducer):

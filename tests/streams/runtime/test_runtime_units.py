@@ -7,8 +7,10 @@ import sys
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaTimeoutError
 from aiokafka.partitioner import DefaultPartitioner
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from streams.runtime import lease as leases
 from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.partitioning import murmur2
 from streams.runtime.producing import Post
+from streams.runtime.repairs import heed_coordinator
 from streams.runtime.stores import Stores
 
 TP = ("topic", 0)
@@ -333,3 +336,33 @@ async def test_L8_whoever_waits_for_a_place_in_a_queue_waits_as_long_as_it_may(k
         slow(client)
         post = Post(client, 30.0)
         await asyncio.gather(*(ours(post, n) for n in range(40)))
+
+
+@pytest.mark.parametrize(
+    ("code", "elsewhere"),
+    [(14, False), (15, True), (16, True)],
+    ids=["still loading", "not available", "another one coordinates"],
+)
+async def test_L9_who_does_not_know_what_was_committed_is_asked_again(code, elsewhere):
+    """A broker that coordinates the group no more, or not yet, answers with an error and no partitions."""
+    tp = TopicPartition("loy.commands", 2)
+    answers = [OffsetFetchResponse_v3(0, [], code), OffsetFetchResponse_v3(0, [("loy.commands", [(2, 4503, "", 0)])], 0)]
+    looked_for: list[bool] = []
+
+    async def answer(_: object) -> OffsetFetchResponse_v3:
+        return answers.pop(0)
+
+    async def known() -> None:
+        """Whom to ask."""
+
+    coordinator = object.__new__(GroupCoordinator)
+    coordinator.group_id, coordinator._retry_backoff_ms = "loy", 1
+    coordinator._send_req, coordinator.ensure_coordinator_known = answer, known
+    coordinator.coordinator_dead = lambda: looked_for.append(True)
+
+    assert await coordinator._do_fetch_commit_offsets([tp]) == {}, "stock takes it for a group that never committed"
+
+    answers.insert(0, OffsetFetchResponse_v3(0, [], code))
+    heed_coordinator(coordinator)
+    assert {part: at.offset for part, at in (await coordinator.fetch_committed_offsets([tp])).items()} == {tp: 4503}
+    assert bool(looked_for) is elsewhere
