@@ -53,28 +53,36 @@ class Roll:
     members: dict[str, Member] = field(default_factory=dict)
     owners: dict[int, str] = field(default_factory=dict)
     suspects: dict[int, tuple[Suspect, ...]] = field(default_factory=dict)
-    gone: set[str] = field(default_factory=set)
+    gone: dict[str, int] = field(default_factory=dict)
+    """Who left or was called dead, with the offset at which."""
     since: dict[int, int] = field(default_factory=dict)
     """Offset from which each unit has its owner."""
+    numbers: dict[str, int] = field(default_factory=dict)
+    """Of the last statement of each worker, claims heard or not."""
 
     def hear(self, said: Statement, at: int) -> None:
         """The next record of the log, at this offset.
 
-        Somebody who was declared dead is not heard again, nor is a statement that a newer one has overtaken. What was said by
-        somebody who had not read as far as our beginning is not heard either: both may have happened in the part before.
+        Somebody who was called dead is not heard again, nor is a statement that a newer one has overtaken. What somebody claims
+        who had not read as far as our beginning is not heard either: what it rests on may have happened in the part before.
+
+        Whom such a one calls dead may or may not be: that too was decided in the part before. We believe it, and are corrected:
+        who is dead ends when he reads it, so who has read it and speaks on is alive.
         """
-        known = self.members.get(said.worker)
-        if said.worker in self.gone or said.seen < self.begin or (known is not None and said.number <= known.number):
+        buried = self.gone.get(said.worker, -1)
+        if said.seen <= buried or said.number <= self.numbers.get(said.worker, 0):
             return
-        self.members[said.worker] = Member(said.number, said.producer, frozenset(said.warm))
-        self._settle(said, at)
-        self._act(said, at)
+        self.gone.pop(said.worker, None)
+        self.numbers[said.worker] = said.number
+        if said.seen >= self.begin:
+            self.members[said.worker] = Member(said.number, said.producer, frozenset(said.warm))
+            self._settle(said, at)
+            self._act(said, at)
         for name, number in said.dead.items():
-            member = self.members.get(name)
-            if member is not None and member.number == number:
-                self._remove(name)
+            if name not in self.gone and self.numbers.get(name, number) == number:
+                self._remove(name, at)
         if said.leaves:
-            self._remove(said.worker)
+            self._remove(said.worker, at)
 
     def _settle(self, said: Statement, at: int) -> None:
         """What it knew to be its own when it said this. Whoever reads from the start knows that much already."""
@@ -98,10 +106,12 @@ class Roll:
             if self.owners.get(unit) == said.worker:
                 self.suspects.pop(unit, None)
 
-    def _remove(self, name: str) -> None:
+    def _remove(self, name: str, at: int) -> None:
         """It owns nothing from here on; but it may not know that yet."""
-        member = self.members.pop(name)
-        self.gone.add(name)
+        self.gone[name] = at
+        member = self.members.pop(name, None)
+        if member is None:
+            return
         for unit in [unit for unit, owner in self.owners.items() if owner == name]:
             del self.owners[unit]
             self.suspects[unit] = tuple(dict.fromkeys((*self.suspects.get(unit, ()), member.producer)))

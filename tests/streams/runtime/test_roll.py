@@ -69,7 +69,7 @@ def history(steps) -> tuple[list[Statement], list[str], int]:
     for who, action, unit, lag in steps:
         worker = workers[who]
         worker.hear(max(worker.read, len(log) - lag))
-        if worker.name in left | worker.roll.gone:
+        if worker.name in left | worker.roll.gone.keys():
             continue
         if worker.number == 0:
             worker.hear(len(log))
@@ -79,7 +79,7 @@ def history(steps) -> tuple[list[Statement], list[str], int]:
             left.add(worker.name)
     settled = len(log)
     everybody(workers, log)
-    present = [worker for worker in workers if worker.number and worker.name not in left | worker.roll.gone]
+    present = [worker for worker in workers if worker.number and worker.name not in left | worker.roll.gone.keys()]
     for worker in present * 2:
         worker.say()
     return log, [worker.name for worker in present], settled
@@ -105,6 +105,17 @@ def test_all_readers_agree_wherever_they_begin(steps, data):
     log, present, settled = history(steps)
     begin = data.draw(st.integers(0, settled))
     assert reading(log, begin, present) == reading(log, 0, present)
+
+
+def test_whoever_reads_from_the_middle_believes_a_burial_until_the_buried_speaks_on():
+    """The one who buries was dead himself by then, which only the part before tells."""
+    late = Roll(begin=10)
+    late.hear(Statement("living", (1, 0), 7, 10, {0: ()}), 10)
+    late.hear(Statement("a ghost", (2, 0), 3, 8, {}, dead={"living": 7}), 11)
+    late.hear(Statement("living", (1, 0), 8, 11, {0: ()}), 12)
+    assert (late.owners, late.members) == ({}, {}), "it had not read that yet"
+    late.hear(Statement("living", (1, 0), 9, 13, {0: ()}), 13)
+    assert late.owners == {0: "living"}
 
 
 def test_of_two_who_want_a_unit_the_first_in_the_log_has_it():
