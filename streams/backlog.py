@@ -5,11 +5,13 @@ comes, intake is given what it would have been given at the door, so commands, r
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from schemas.codes import Code
 from schemas.topics import BACKLOG
 from streams import metrics
+from streams.dead_letters import bury
 from streams.domain.lateness import is_late
 from streams.log import ASIDE_FROM, Origin, came_from
 from streams.runtime import Batch, Outbox, Record
@@ -60,8 +62,14 @@ class Lane:
         meter.stop()
 
     async def in_turn(self, batch: Batch) -> None:
-        """Take a batch of the lane, as it stood at the door."""
-        for again in _as_at_the_door(batch):
+        """Take a batch of the lane, as it stood at the door. What others put there is kept as a dead letter."""
+        placed = [(came_from(record.headers), record) for record in batch.records]
+        if foreign := [record for at, record in placed if at is None]:
+            outbox = self._outbox()
+            for record in foreign:
+                bury(outbox, batch, record, stage=BACKLOG.name, code=Code.SCHEMA, reason="intake did not put it there")
+            await outbox.flush()
+        for again in _as_at_the_door((at, record) for at, record in placed if at is not None):
             await self._take(again)
 
 
@@ -70,10 +78,9 @@ def _size(record: Record) -> int:
     return len(record.key or b"") + len(record.value or b"") + headers
 
 
-def _as_at_the_door(batch: Batch) -> Iterator[Batch]:
+def _as_at_the_door(placed: Iterable[tuple[Origin, Record]]) -> Iterator[Batch]:
     """The records with their own places again, and with the time of their turn, from which their speed is measured."""
     turn = (metrics.TURN_AT, b"%d" % (time.time_ns() // 1_000_000))
-    placed = [(came_from(record.headers), record) for record in batch.records]
     for (topic, partition), run in groupby(placed, key=lambda one: one[0][:2]):
         yield Batch(
             topic, partition, [record._replace(offset=at.offset, headers=(*record.headers[:-1], turn)) for at, record in run]

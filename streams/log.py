@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from schemas.topics import CHECKS
 from streams.settings import reach
 
 FETCH_BYTES = 4_000_000  # per partition; a larger record comes alone
@@ -40,13 +41,11 @@ ASIDE_FROM = "aside-from"
 """The last header of a record in the backlog lane: its place at the door."""
 
 
-def came_from(headers: Sequence[tuple[str, bytes]]) -> Origin:
-    """The place at the door of a record in the lane. Raises ValueError for one that intake did not put there."""
+def came_from(headers: Sequence[tuple[str, bytes]]) -> Origin | None:
+    """The place at the door of a record in the lane; None for one that intake did not put there."""
     name, value = headers[-1] if headers else ("", b"")
-    origin = Origin.parse(value.decode(errors="replace")) if name == ASIDE_FROM else None
-    if origin is None:
-        raise ValueError(f"a record in the backlog lane does not say where it came from, {name!r} is its last header")
-    return origin
+    origin = Origin.parse((value or b"").decode(errors="replace")) if name == ASIDE_FROM else None
+    return origin if origin is not None and origin.topic == CHECKS.name else None
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

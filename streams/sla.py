@@ -266,7 +266,7 @@ class _Doors:
             line.ask(record, self._number(record))
         async for record in _of_day(log, self._start, await log.spans_since(self._start, BACKLOG.name)):
             at_door = came_from(record.headers)
-            if waiting := self._lines.get((at_door.topic, at_door.partition)):
+            if at_door is not None and (waiting := self._lines.get((at_door.topic, at_door.partition))):
                 waiting.wait(at_door.offset)
         async for record in _of_day(log, self._start, await log.spans_since(self._start, REPLIES.name, DEAD_LETTERS.name)):
             self._answer(record, figures)

@@ -88,7 +88,8 @@ class Outcomes:
 
     def put_aside(self, record: Record) -> None:
         """A record lies in the backlog lane."""
-        door, index = self._find(came_from(record.headers))
+        at_door = came_from(record.headers)
+        door, index = self._find(at_door) if at_door is not None else (None, 0)
         if door is not None and 0 <= index < len(door.aside):
             door.aside[index] = 1
 

@@ -108,8 +108,9 @@ def passed_on(record: Record) -> tuple[tuple[str, bytes], ...]:
     headers, parent = sent_at(record), header(record.headers, TRACEPARENT)
     if not parent:
         return headers
-    state = _stamped(header(record.headers, TRACESTATE).decode("ascii", errors="replace"))
-    return (*headers, (TRACEPARENT, parent), (TRACESTATE, state.encode()))
+    state = header(record.headers, TRACESTATE)
+    stamped = _stamped(state.decode("ascii", errors="replace") if len(state) <= _STATE_BYTES_MAX else "")
+    return (*headers, (TRACEPARENT, parent), (TRACESTATE, stamped.encode()))
 
 
 def _stamped(state: str) -> str:

@@ -146,10 +146,18 @@ async def test_a_late_record_that_is_too_large_for_the_lane_is_taken_at_once(mor
     assert of(COMMANDS, world.sent) or of(DEAD_LETTERS, world.sent)
 
 
-def test_a_record_in_the_lane_that_intake_did_not_put_there_is_refused():
-    for headers in ((), (("aside-from", b"here"),), (("aside-from", b"pos.checks/1/2"), ("more", b""))):
-        with pytest.raises(ValueError, match="where it came from"):
-            came_from(headers)
+@pytest.mark.parametrize(
+    "headers",
+    [(), (("aside-from", b"here"),), (("aside-from", b"pos.checks/1/2"), ("more", b"")), (("aside-from", b"loy.events/1/2"),)],
+)
+async def test_a_record_in_the_lane_that_intake_did_not_put_there_is_kept_and_the_others_are_taken(headers):
+    world = LaneWorld()
+    foreign = Record(b"", raw("s1"), NOW_MS, headers, 0)
+    own = Record(b"", raw("s2"), NOW_MS, (("aside-from", b"pos.checks/3/7"),), 1)
+    assert came_from(headers) is None
+    await world.lane.in_turn(Batch(BACKLOG.name, PARTITION, [foreign, own]))
+    assert len(of(DEAD_LETTERS, world.sent)) == 1
+    assert len(of(COMMANDS, world.sent)) == 1
 
 
 # ---------------------------------------------------------------- what is measured
