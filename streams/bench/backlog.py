@@ -33,8 +33,8 @@ from streams.verify import Findings, verify
 
 PROGRAM = SHIPPED / "grocer.yaml"
 PARTITIONS = 12
-CLONES = 4
-BASKETS = 5_000
+CLONES = 40
+BASKETS = 100_000  # few members with all those checks would have accounts like nobody has
 THROWN_A_SECOND = 50_000.0  # as fast as the sender can
 CALM_SECONDS = 15.0
 PATIENCE_SECONDS = 120.0
