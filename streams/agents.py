@@ -182,7 +182,7 @@ def send_command(outbox: Outbox, command: AnyCommand, cause: Record) -> None:
         command.account.encode(),
         encode(command),
         timestamp_ms=cause.timestamp_ms,
-        headers=_passed_on(cause),
+        headers=tracing.passed_on(cause),
         bytes_max=COMMANDS.bytes_max - 100_000,
     )
 
@@ -248,7 +248,7 @@ class LedgerAgent:
         printed: list[bytes],
         outbox: Outbox,
     ) -> None:
-        headers, outcome = (_written(), *_passed_on(record)), decision.outcome
+        headers, outcome = (_written(), *tracing.passed_on(record)), decision.outcome
         for event in printed:
             outbox.add(
                 EVENTS.name,
@@ -328,18 +328,13 @@ def _origin(batch: Batch, record: Record) -> str:
     return f"{batch.topic}/{batch.partition}/{record.offset}"
 
 
-def _passed_on(record: Record) -> tuple[tuple[str, bytes], ...]:
-    """When the till sent it, and its trace when tracing is on; no other header."""
-    return tracing.passed_on(record)
-
-
 def _written() -> tuple[str, bytes]:
     """When, by the wall: Kafka's time is that of the cause, so without it the log could not tell how long an answer took."""
     return metrics.WRITTEN_AT, b"%d" % (time.time_ns() // 1_000_000)
 
 
 def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str, record: Record) -> None:
-    headers = (("origin", origin.encode()), ("outcome", outcome.encode()), _written(), *_passed_on(record))
+    headers = (("origin", origin.encode()), ("outcome", outcome.encode()), _written(), *tracing.passed_on(record))
     outbox.add(REPLIES.name, outlet.encode(), reply, timestamp_ms=record.timestamp_ms, headers=headers)
 
 

@@ -22,7 +22,8 @@ from schemas.topics import CHECKS, REPLIES
 from streams import system
 from streams.baskets import Arrival
 from streams.bench import load
-from streams.bench.processes import child, ready
+from streams.bench.latency import rank
+from streams.bench.processes import beside, child, ready
 from streams.bench.topics import BenchError
 from streams.broker import Broker
 from streams.program_files import SHIPPED, load_program
@@ -53,8 +54,7 @@ class Phase:
 
     def rank(self, share: float) -> float:
         """The wait that so large a share did not exceed."""
-        ordered = sorted(self.waits) or [0.0]
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return rank(self.waits, share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,15 +159,8 @@ class _Till:
             parts = [TopicPartition(REPLIES.name, n) for n in range(PARTITIONS)]
             consumer.assign(parts)
             await consumer.seek_to_end(*parts)
-            tasks = [asyncio.create_task(self._hear(consumer)), asyncio.create_task(self._sell(producer))]
-            try:
+            async with beside(self._hear(consumer), self._sell(producer)):
                 return await self._storm(saved, late)
-            finally:
-                for task in tasks:
-                    task.cancel()
-                for failure in await asyncio.gather(*tasks, return_exceptions=True):
-                    if isinstance(failure, Exception):
-                        raise failure
 
     async def _storm(self, saved: Path, late: int) -> tuple[float, float]:
         await asyncio.sleep(CALM_SECONDS)

@@ -22,6 +22,8 @@ from schemas.topics import CHECKS, COMMANDS, MEMBER_COMMANDS, REPLIES
 from streams import system
 from streams.baskets import Arrival
 from streams.bench import load
+from streams.bench.latency import rank
+from streams.bench.processes import beside
 from streams.bench.topics import BenchError
 from streams.broker import HOST, Broker
 from streams.program_files import SHIPPED, load_program
@@ -204,15 +206,8 @@ async def _tills(settings: Settings) -> AsyncIterator[_Tills]:
     consumer = AIOKafkaConsumer(**access, enable_auto_commit=False, fetch_max_wait_ms=10)
     async with AIOKafkaProducer(**access, acks="all") as producer, consumer:
         tills = _Tills(settings, producer, consumer)
-        work = [asyncio.create_task(tills.listen()), asyncio.create_task(tills.send())]
-        try:
+        async with beside(tills.listen(), tills.send()):
             yield tills
-        finally:
-            for task in work:
-                task.cancel()
-            for failure in await asyncio.gather(*work, return_exceptions=True):
-                if isinstance(failure, Exception):
-                    raise failure
 
 
 class _Crew:
@@ -346,11 +341,6 @@ async def _until(condition: Callable[[], object], what: str, seconds: float = SE
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-def _rank(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def table(findings: Findings, settings: Settings) -> Table:
     """One row a kind of disturbance."""
     shown = Table(
@@ -363,6 +353,6 @@ def table(findings: Findings, settings: Settings) -> Table:
         by_kind[moment.kind].append(moment)
     for kind, moments in by_kind.items():
         moved, kept = [one.moved for one in moments], [one.kept for one in moments]
-        figures = (_rank(moved, 0.5), _rank(moved, 0.99), _rank(kept, 0.5), max(kept))
+        figures = (rank(moved, 0.5), rank(moved, 0.99), rank(kept, 0.5), max(kept))
         shown.add_row(kind, str(len(moments)), *(f"{figure:.2f} s" for figure in figures))
     return shown

@@ -5,7 +5,7 @@ Both ends are timed by the same wall clock: the moment a check was due, and the 
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,3 +93,9 @@ class Ear:
                 await self._moved.wait_for(lambda: all(self._at[part] >= end for part, end in ends.items()))
         except TimeoutError:
             raise BenchError("the events could not be read to their end") from None
+
+
+def rank(values: Iterable[float], share: float) -> float:
+    """The value that so large a share does not exceed; 0 of none."""
+    ordered = sorted(values) or [0.0]
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from datetime import date
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -109,29 +109,18 @@ def commands(command: AnyCommand, outcome: Outcome, plan: Plan) -> Iterator[AnyC
 
 def _to_budget(word: Word, command: AnyCommand, program: str) -> AskBudget | ReturnBudget:
     """`program`: the version by which it was decided, also when a repeat names a later one."""
-    id_ = f"{command.account}~{word.cause}"
+    envelope: dict[str, Any] = {
+        "id": f"{command.account}~{word.cause}",
+        "account": word.budget,
+        "program": program,
+        "member": command.account,
+        "check_id": word.sale,
+        "rule": word.rule,
+        "points": word.points,
+    }
     if word.kind == "ask":
-        return AskBudget(
-            type="ask_budget",
-            id=id_,
-            account=word.budget,
-            program=program,
-            member=command.account,
-            check_id=word.sale,
-            rule=word.rule,
-            on=date.fromordinal(word.day),
-            points=word.points,
-        )
-    return ReturnBudget(
-        type="return_budget",
-        id=id_,
-        account=word.budget,
-        program=program,
-        member=command.account,
-        check_id=word.sale,
-        rule=word.rule,
-        points=word.points,
-    )
+        return AskBudget(type="ask_budget", on=date.fromordinal(word.day), **envelope)
+    return ReturnBudget(type="return_budget", **envelope)
 
 
 # ---------------------------------------------------------------- the account of the budget

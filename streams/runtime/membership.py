@@ -251,10 +251,10 @@ class Membership:
     def _silent(self) -> dict[str, int]:
         """Who has not been heard for a session, and who ran on our folder before us."""
         now, silent = time.monotonic(), {}
-        for name, member in self._roll.members.items():
+        for name in self._roll.members:
             heard = max(self._heard.get(name, 0.0), self._fair_since)
             if name == self._former or (name != self.me and now - heard > self._session):
-                silent[name] = member.number
+                silent[name] = self._roll.numbers[name]
         return silent
 
     async def _guarded(self, work: Any) -> None:

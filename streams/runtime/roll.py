@@ -40,7 +40,6 @@ class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
 class Member:
     """A worker as of its last statement."""
 
-    number: int
     producer: Suspect
     warm: frozenset[int]
 
@@ -75,7 +74,7 @@ class Roll:
         self.gone.pop(said.worker, None)
         self.numbers[said.worker] = said.number
         if said.seen >= self.begin:
-            self.members[said.worker] = Member(said.number, said.producer, frozenset(said.warm))
+            self.members[said.worker] = Member(said.producer, frozenset(said.warm))
             self._settle(said, at)
             self._act(said, at)
         for name, number in said.dead.items():

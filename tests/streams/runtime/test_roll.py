@@ -50,7 +50,7 @@ def everybody(workers: list[Worker], log: list[Statement]) -> None:
 
 
 def act(worker: Worker, action: str, unit: int) -> None:
-    others = {name: member.number for name, member in worker.roll.members.items() if name != worker.name}
+    others = {name: worker.roll.numbers[name] for name in worker.roll.members if name != worker.name}
     said = {
         "take": {"takes": (unit,)},
         "work": {"works": tuple(worker.mine())},
@@ -134,12 +134,12 @@ def test_somebody_who_spoke_meanwhile_is_not_dead_and_the_dead_do_not_come_back(
         worker.say()
     one.say(takes=(0,))
     everybody([one, two], one.log)
-    heard = two.roll.members["w0"].number
+    heard = two.roll.numbers["w0"]
     one.say()
     two.say(dead={"w0": heard})
     everybody([one, two], one.log)
     assert two.roll.owners == {0: "w0"}
-    two.say(dead={"w0": two.roll.members["w0"].number})
+    two.say(dead={"w0": two.roll.numbers["w0"]})
     one.say(takes=(1,))
     everybody([one, two], one.log)
     assert two.roll.owners == {}
