@@ -18,15 +18,19 @@ from streams.runtime import Record
 log = logging.getLogger(__name__)
 FIELDS = ("check_id", "trace_id", "code", "stage", "origin", "sink")
 """What a line may be about, beside its words."""
-_PLAIN = re.compile(r"(?!tick:)[A-Za-z0-9][A-Za-z0-9._:/-]{0,159}")
+_PLAIN = re.compile(r"(?!(?:tick|card|phone|email|app|loyalty):)[A-Za-z0-9][A-Za-z0-9._:/-]{0,159}")
+_DIALLED = re.compile(r"(?:[^A-Za-z0-9]*[0-9]){6}[^A-Za-z]*")
+"""Digits and signs alone, enough of them for a phone number or a card."""
+_MADE = re.compile(r"[^/]+/[^/]+/[0-9]{8}/[^/]+")
+"""Outlet, till, day and receipt, as we put them together: of digits as well."""
 _RECEIPT = ("outlet", "till", "business_date", "receipt")
 
 
 def named(value: bytes | None) -> str | None:
     """The id of the check, request or command that a record is, or is of. None when it has none that may be shown.
 
-    An id is what its owner made of it: one that looks like an address or a phone number stays unsaid. So does what the clock
-    caused: its id names the member.
+    An id is what its owner made of it: one that looks like an address, a card or a phone number stays unsaid, and so is one that
+    is all digits; the record's origin names it as well. So does what the clock caused: its id names the member.
     """
     try:
         said = orjson.loads(value or b"null")
@@ -35,7 +39,11 @@ def named(value: bytes | None) -> str | None:
     if not isinstance(said, dict):
         return None
     known = _id_in(said)
-    return known if isinstance(known, str) and _PLAIN.fullmatch(known) else None
+    return known if isinstance(known, str) and _may_be_said(known) else None
+
+
+def _may_be_said(known: str) -> bool:
+    return _PLAIN.fullmatch(known) is not None and (not _DIALLED.fullmatch(known) or _MADE.fullmatch(known) is not None)
 
 
 def _id_in(said: dict[str, Any]) -> Any:

@@ -78,6 +78,7 @@ async def test_nothing_personal_is_ever_said(world, said):
         sale(PHONE, [100], START, f"phone:{PHONE}"),
         {**sale("s1", [100], START, CARD), "customer": "Ann Lee", EMAIL: 1},
         {**sale("s2", [100], START, CARD), "check_id": f"Ann Lee {PHONE}"},
+        {**sale("s4", [100], START, CARD), "check_id": PHONE.removeprefix("+"), "tenders": []},
         {**sale("s3", [100], START, CARD), "member": EMAIL, "check_id": {"Ann": "Lee"}},
         {"type": EMAIL, "data": {"cause": EMAIL}},
         [EMAIL],
@@ -104,6 +105,9 @@ async def test_nothing_personal_is_ever_said(world, said):
         ({"outlet": "B-1", "till": "2", "business_date": "2026-03-14", "receipt": "77"}, "B-1/2/20260314/77"),
         ({"id": "s1", "type": "sale", "check": {}}, "s1"),
         ({"id": "H-1/LOY/1", "data": {"cause": "s1"}}, "s1"),
+        ({"outlet": "17", "till": "3", "business_date": "2026-11-22", "receipt": "000482"}, "17/3/20261122/000482"),
+        ({"check_id": "17/3/20261122/000482"}, "17/3/20261122/000482"),
+        ({"check_id": "00482"}, "00482"),
         ({"check_id": 5}, None),
         ({"check_id": "a" * 200}, None),
         ({}, None),
@@ -112,6 +116,16 @@ async def test_nothing_personal_is_ever_said(world, said):
 )
 def test_a_record_is_named_by_the_check_it_is_of(value, name):
     assert journal.named(orjson.dumps(value)) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["5551234567", "15551234567", "555-123-4567", "001.555.123.4567", "0171/1234567", "4012888888881881", "123456",
+     "phone:15551234567", "card:4012888888881881", "loyalty:H-1", "1/555/1234567/1"],
+)  # fmt: skip
+@pytest.mark.parametrize("field", ["check_id", "request_id", "command_id", "id"])
+def test_an_id_that_may_be_a_phone_number_or_a_card_stays_unsaid(name, field):
+    assert journal.named(orjson.dumps({field: name})) is None
 
 
 def test_what_cannot_be_read_has_no_name():
