@@ -6,6 +6,7 @@ comes, intake is given what it would have been given at the door, so commands, r
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from schemas.codes import Code
@@ -21,7 +22,7 @@ _BYTES_MAX = 1_000_000
 
 
 class Lane:
-    """Two handlers around intake's: one at the door of checks, one at the lane's own topic."""
+    """Handlers around intake's: at the door of checks, at the other doors, and at the lane's own topic."""
 
     def __init__(
         self, take: Callable[[Batch], Awaitable[None]], outbox: Callable[[], Outbox], patience_minutes: float | None
@@ -33,6 +34,7 @@ class Lane:
 
     async def at_door(self, batch: Batch) -> None:
         """Take what is of now, and put aside what is of yesterday."""
+        batch = _as_tills_may(batch)
         late = [] if self._patience_ms is None else self._late(batch.records, self._patience_ms)
         if not late:
             await self._take(batch)
@@ -41,6 +43,10 @@ class Lane:
         if live := [record for record in batch.records if record.offset not in gone]:
             await self._take(Batch(batch.topic, batch.partition, live))
         await self._put_aside(batch, late)
+
+    async def past(self, batch: Batch) -> None:
+        """Take what came to a door that has no lane."""
+        await self._take(_as_tills_may(batch))
 
     def _late(self, records: Sequence[Record], patience_ms: float) -> list[Record]:
         return [one for one in records if is_late(one.value, one.timestamp_ms, patience_ms) and _size(one) <= _BYTES_MAX]
@@ -71,6 +77,17 @@ class Lane:
             await outbox.flush()
         for again in _as_at_the_door((at, record) for at, record in placed if at is not None):
             await self._take(again)
+
+
+def _as_tills_may(batch: Batch) -> Batch:
+    """The batch without turns in the lane: only the lane gives them, and who had one is left out of the objective for answers."""
+    if not any(metrics.has_waited(record) for record in batch.records if record.headers):
+        return batch
+    return replace(batch, records=[_without_turn(record) for record in batch.records])
+
+
+def _without_turn(record: Record) -> Record:
+    return record._replace(headers=tuple(header for header in record.headers if header[0] != metrics.TURN_AT))
 
 
 def _size(record: Record) -> int:

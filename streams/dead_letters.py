@@ -1,7 +1,7 @@
 """What could not be taken: how it is buried, and `loy dead-letters list | show | replay`: why, and how it is sent again.
 
 Law: a dead letter is sent again with its own bytes, key, time and partition, once; the header `replayed-from` on the new record
-is the only memory of that, so it lasts as long as the door keeps its records.
+is the only memory of that, so it lasts as long as the door keeps its records. On a record with other bytes it means nothing.
 """
 
 import asyncio
@@ -85,6 +85,11 @@ class Kept:
         assert origin is not None, self.letter.origin  # noqa: S101
         return origin
 
+    @property
+    def sending(self) -> "Sending":
+        """What is sent when it is sent again."""
+        return _sending(self.record, self.letter.origin, self.origin.topic, self.origin.partition)
+
     def verdict(self) -> str:
         """What intake's reader says to the bytes today: the reason with its path, or that it would be taken."""
         if self.origin.topic not in DOORS:
@@ -109,6 +114,14 @@ class Kept:
                 table.add_row(f"header {escape(name)}", escape(_text(raw)))
         size = 0 if self.record.value is None else len(self.record.value)
         return Group(table, Text(f"value ({size:,} bytes):", style="dim"), Text(_text(self.record.value)))
+
+
+Sending = tuple[str, int]
+"""The origin that a record at a door names as replayed, and a hash of what was sent: a till may write that header too."""
+
+
+def _sending(record: Record, origin: str, topic: str, partition: int) -> Sending:
+    return origin, hash((topic, partition, record.key or b"", record.value))
 
 
 def _text(raw: bytes | None) -> str:
@@ -219,7 +232,7 @@ async def replay(
     if not (wanted or code or everything):
         raise ValueError("say which: origins, a code, or everything")
     async with open_log(bootstrap) as log, _producer(bootstrap) as producer:
-        done = set() if again else await _replayed(log)
+        done: set[Sending] = set() if again else await _replayed(log)
         run = _Replay(producer, done)
         async for kept in _letters(log):
             if kept and (everything or kept.letter.code == code or kept.letter.origin in wanted):
@@ -244,7 +257,7 @@ def _producer(bootstrap: str) -> AIOKafkaProducer:
 class _Replay:
     """One run: each origin once, and not too many in flight."""
 
-    def __init__(self, producer: AIOKafkaProducer, done: set[str]) -> None:
+    def __init__(self, producer: AIOKafkaProducer, done: set[Sending]) -> None:
         self._producer = producer
         self._done = done
         self._here: set[str] = set()
@@ -261,7 +274,7 @@ class _Replay:
         self._here.add(origin)
         if kept.origin.topic not in DOORS:
             self.elsewhere += 1
-        elif origin in self._done:
+        elif kept.sending in self._done:
             self.already += 1
         else:
             await self._send(kept)
@@ -289,13 +302,13 @@ class _Replay:
         self._flying = []
 
 
-async def _replayed(log: Log) -> set[str]:
-    """The origins that the doors' records name as replayed."""
+async def _replayed(log: Log) -> set[Sending]:
+    """What was sent again: the records at the doors that say so."""
     found = set()
     async for batch in log.read(await log.spans(*DOORS)):
         for record in batch:
             if record.headers and (origin := record.header(REPLAYED_FROM)):
-                found.add(origin)
+                found.add(_sending(record, origin, record.topic, record.partition))
     return found
 
 

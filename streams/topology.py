@@ -46,7 +46,7 @@ def build(app: runtime.App, settings: Settings) -> None:
     lane = Lane(intake.handle, app.outbox, settings.patience_minutes)
     _serve(app, CHECKS.name, f"intake-{CHECKS.name}", lane.at_door)
     for door in (REDEMPTIONS, MEMBER_COMMANDS):
-        _serve(app, door.name, f"intake-{door.name}", intake.handle)
+        _serve(app, door.name, f"intake-{door.name}", lane.past)
     _serve(app, COMMANDS.name, "ledger", ledger.handle)
     _serve(app, BACKLOG.name, f"intake-{BACKLOG.name}", lane.in_turn, yields_to=COMMANDS.name)
 

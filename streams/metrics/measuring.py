@@ -4,6 +4,7 @@ Wrappers for the seams live here: a batch's meter, and the observer of a sink's 
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +27,7 @@ WRITTEN_AT = "written-at"
 """A header of replies and events: when they were written, wall clock in epoch milliseconds. Their Kafka time is their cause's."""
 TRACEPARENT = "traceparent"
 """The header of W3C Trace Context: version-trace-span-flags."""
+_TRACED = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 BACKLOG = "backlog"
 """The label of what waited there: what promises seconds to tills does not count it."""
 HISTORY_MS = 86_400_000
@@ -168,10 +170,10 @@ def tells_time(name: str, value: bytes | None) -> bool:
 
 
 def trace_of(headers: Sequence[tuple[str, bytes]]) -> str | None:
-    """The trace id that a record carries."""
+    """The trace id that a record carries. Whatever else a till puts there is not for logs and exemplars."""
     for name, value in headers:
-        if name == TRACEPARENT and value is not None and len(value) == 55:
-            return value[3:35].decode("ascii", errors="replace")
+        if name == TRACEPARENT and value is not None and (traced := _TRACED.fullmatch(value)):
+            return traced[1].decode()
     return None
 
 

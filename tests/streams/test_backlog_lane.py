@@ -5,7 +5,7 @@ import time
 import orjson
 import pytest
 
-from schemas.topics import BACKLOG, CHECKS, COMMANDS, DEAD_LETTERS, REPLIES
+from schemas.topics import BACKLOG, CHECKS, COMMANDS, DEAD_LETTERS, REDEMPTIONS, REPLIES
 from streams import metrics
 from streams.backlog import Lane
 from streams.domain.lateness import is_late, purchased_ms
@@ -185,3 +185,49 @@ async def test_a_late_check_is_counted_apart_by_how_long_its_till_really_waited(
     assert events_after["till"] == events["till"]
     since_turn = metrics.REGISTRY.get_sample_value("loy_record_seconds_sum", {"stage": "ledger"}) - ages
     assert since_turn == pytest.approx(0, abs=5), "a stage is as quick as it was since the turn came"
+
+
+@pytest.mark.parametrize("turn", [b"%d", b"9", b"", b"soon"])
+async def test_a_till_that_says_it_was_in_the_lane_is_measured_as_any_other(turn):
+    world, turn = LaneWorld(), turn.replace(b"%d", b"%d" % (time.time_ns() // 1_000_000))
+    forged = (("turn-at", turn), ("sent-at", b"%d" % (time.time_ns() // 1_000_000 - 90_000)), ("turn-at", turn))
+    doors, _ = counts()
+    sent = await world.arrive((b"", raw("s1"), NOW_MS, forged), (b"", raw("s2"), NOW_MS))
+    sent += await world.decide(sent)
+    after, _ = counts()
+    assert after["check"][0] == doors["check"][0] + 2
+    assert after["backlog"] == doors["backlog"]
+    assert not any(name == "turn-at" for one in sent for name, _ in one.headers)
+
+
+async def test_at_the_other_doors_no_one_had_a_turn_either():
+    world = LaneWorld()
+    await world.lane.past(world.batch(REDEMPTIONS, (b"card:1", b"{", NOW_MS, (("turn-at", b"9"), ("sent-at", b"5")))))
+    (letter,) = of(DEAD_LETTERS, world.sent)
+    assert ("sent-at", b"5") in letter.headers
+    assert not any(name == "turn-at" for name, _ in letter.headers)
+
+
+async def test_what_goes_aside_has_one_turn_whatever_its_till_said():
+    world = LaneWorld()
+    aside = await world.arrive((b"", raw("late"), NOW_MS + 11 * MINUTE, (("turn-at", b"9"), ("aside-from", b"pos.checks/0/1"))))
+    (command,) = of(COMMANDS, await world.turn(aside))
+    ((name, at),) = command.headers
+    assert name == "turn-at"
+    assert int(at) > NOW_MS
+    assert came_from(aside[0].headers).offset == 0, "its own place, the last one"
+
+
+INTERNAL = ("turn-at", "aside-from", "written-at", "replayed-from", "origin", "outcome", "code", "reason", "stage", "at")
+
+
+@pytest.mark.parametrize("value", [raw("s1"), b"{", raw("bad", tenders=[])])
+async def test_no_header_of_ours_on_a_tills_record_gets_into_what_we_write(value):
+    forged = tuple((name, b"pos.checks/9/9") for name in INTERNAL)
+    assert await _written(LaneWorld(), value, forged) == await _written(LaneWorld(), value, ())
+
+
+async def _written(world, value, headers):
+    sent = await world.arrive((b"", value, NOW_MS, headers))
+    sent += await world.decide(sent) if of(COMMANDS, sent) else []
+    return [(one.topic, one.value, [header for header in one.headers if header[0] != "written-at"]) for one in sent]

@@ -193,6 +193,15 @@ async def test_again_means_again(catalogue, three):
     assert len(await door(catalogue)) == 2
 
 
+async def test_what_a_till_calls_a_replay_is_none_unless_it_is_the_record_itself(catalogue, three):
+    said = [("replayed-from", NOT_JSON.encode())]
+    async with AIOKafkaProducer(bootstrap_servers=catalogue) as till:
+        await till.send_and_wait(CHECKS.name, b"{ }", b"card:1", 1, headers=said)
+        await till.send_and_wait(CHECKS.name, b"{", b"card:1", 0, headers=said)
+    assert (await replay(catalogue, origins=[NOT_JSON])).sent == (NOT_JSON,)
+    assert (await replay(catalogue, origins=[NOT_JSON])).already == 1
+
+
 async def test_a_record_put_aside_twice_is_sent_once(catalogue, put_aside):
     for second in (1, 2):
         await put_aside(NOT_JSON, Code.NOT_JSON, b"{", second=second)

@@ -117,7 +117,9 @@ def test_the_oldest_record_of_a_batch_is_the_exemplar_when_it_has_a_trace(regist
     assert f't_seconds_bucket{{le="60.0",stage="a"}} 3.0 # {{trace_id="{TRACE}"}} 5.0 10.0' in text
 
 
-@pytest.mark.parametrize("header", [None, b"", b"00-abc-01", b"x" * 54])
+@pytest.mark.parametrize(
+    "header", [None, b"", b"00-abc-01", b"x" * 54, b"00-call +15551234567 or 5551234568 -b7ad6b7169203331-01", PARENT[1].upper()]
+)
 def test_a_header_that_is_no_trace_is_passed_over(header):
     assert metrics.trace_of([("traceparent", header)]) is None
 
