@@ -308,8 +308,11 @@ def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision
 
 
 def fits(events: Sequence[bytes], balance: Balance | None = None, words: Sequence[Word] = ()) -> bool:
-    """Whether a command's events fit into records, its balance and what it asks into the contract; else it is not applied."""
-    figures = msgspec.structs.astuple(balance) if balance is not None else (0,)
+    """Whether a command's events fit into records, its balance and what it asks into the contract; else it is not applied.
+
+    What was earned and given bounds all other figures, so time alone never makes a balance that cannot be told.
+    """
+    figures = (*msgspec.structs.astuple(balance), balance.earned + balance.adjusted) if balance is not None else (0,)
     if words:
         figures = (*figures, sum(word.points for word in words))
     longest = max(map(len, events), default=0)

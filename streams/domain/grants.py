@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.base import POINTS_MAX
 from schemas.commands import Grant
 from streams.domain import tiers
 from streams.domain.account import Award, Beside, Cut, SaleRecord
@@ -44,7 +45,7 @@ def _answered(turn: Turn, asked: Asked, done: Asked) -> None:
 
 
 def _book(turn: Turn, command: Grant, asked: Asked, sale: SaleRecord, cuts: list[Cut]) -> None:
-    lost = _why_nothing(turn, asked)
+    lost = _why_nothing(turn, asked, command.points)
     granted = 0 if lost else command.points
     shares = _granted(asked, granted)
     kept = _unreturned(turn, sale, asked, shares)
@@ -73,10 +74,13 @@ def _count(turn: Turn, asked: Asked, points: int) -> None:
     tiers.after_purchase(turn, asked.day, asked.at, None)
 
 
-def _why_nothing(turn: Turn, asked: Asked) -> str:
+def _why_nothing(turn: Turn, asked: Asked, points: int) -> str:
     if asked.hold == "taken":
         return "a review took it"
-    return "" if turn.account.status == "in" else "the member left"
+    if turn.account.status != "in":
+        return "the member left"
+    books = turn.account.books  # an answer that was refused for what it makes of the books would keep the budget charged
+    return "more than an account can tell" if max(0, -books.adjusted) - books.issued + points > POINTS_MAX else ""
 
 
 def _granted(asked: Asked, points: int) -> tuple[tuple[int, int, int], ...]:

@@ -8,7 +8,10 @@ Hold = Literal["", "held", "taken"]
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True):
-    """What a sale asked of a budget over all members, and what was granted. Kept as long as its sale is."""
+    """What a sale asked of a budget over all members, and what was granted.
+
+    Kept whole as long as its sale is, then without its shares until no answer can come again (`budgets.remembered`).
+    """
 
     sale: str
     rule: str

@@ -2,10 +2,11 @@
 
 import pytest
 
+from schemas.base import POINTS_MAX
 from schemas.topics import CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, REPLIES
 from tests.builders import START, after, earning, program, rule
-from tests.streams.agent_world import NOW_MS, AgentWorld, commands, of, replies
-from tests.tills import opt_in, sale, void
+from tests.streams.agent_world import NOW_MS, AgentWorld, commands, letters, of, replies
+from tests.tills import desk, opt_in, sale, void
 
 CARD = "card:ABC123"
 BONUS = rule("check_bonus", "bonus", points=30) | {"cap": {"points": 50, "per": "day", "over": "program"}}
@@ -16,6 +17,10 @@ KEY = "budget:main/bonus/2026-03-02"
 
 def bought(receipt="s1"):
     return (CARD, sale(receipt, [1000], START, CARD))
+
+
+def adjusted(id_, points):
+    return ("H-1", desk("adjust", id_, "H-1", START, points=points, reason="why", actor="ann"))
 
 
 @pytest.fixture
@@ -91,3 +96,29 @@ async def test_B10_a_check_that_asks_for_more_points_than_there_can_be_is_refuse
     sent = await world.through(CHECKS, (CARD, sale("s1", [10**11], START, CARD)), (CARD, sale("s2", [100], START, CARD)))
     assert [(reply.code, reply.asked) for reply, _ in replies(sent)] == [("TOO_LARGE", None), ("OK", 9900)]
     assert world.account("H-1").books.available == 150
+
+
+async def test_B10_what_an_account_has_no_room_for_is_the_budgets_again_and_the_next_grant_is_booked():
+    world = AgentWorld(program(earning=earning(BONUS), limits={"adjust_points": POINTS_MAX}))
+    await world.through(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, CARD)))
+    await world.through(MEMBER_COMMANDS, adjusted("a1", POINTS_MAX - 30))
+    sent = await world.through(CHECKS, bought())
+    assert [one["type"] for one in commands(sent)] == ["sale", "ask_budget", "grant", "return_budget"]
+    assert letters(sent) == []
+    assert of(sent, EVENTS)[-1].json["data"]["cuts"] == [{"by": "more than an account can tell", "rule": "bonus", "points": 30}]
+    assert world.account(KEY).budget.granted == 0
+    assert [asked.wanted for asked in world.account("H-1").asked] == [0]
+    await world.through(MEMBER_COMMANDS, adjusted("a2", -100))
+    await world.through(CHECKS, bought("s2"))
+    assert world.account(KEY).budget.granted == 30
+    assert world.account("H-1").books.available == POINTS_MAX - 30 + 10 - 100 + 10 + 30
+
+
+async def test_B10_what_a_release_would_make_too_large_is_refused_before_so_that_the_account_stands_still_never():
+    """Pending and usable points could be told one by one, and not together: the clock would be refused ever after."""
+    points = {"pending_days": 1}
+    world = AgentWorld(program(earning=earning(per_minor=1), points=points, limits={"adjust_points": POINTS_MAX}))
+    await world.through(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, CARD)))
+    await world.through(MEMBER_COMMANDS, adjusted("a1", POINTS_MAX - 30))
+    sent = await world.through(CHECKS, (CARD, sale("s1", [31], START, CARD)), (CARD, sale("s2", [30], START, CARD)))
+    assert [reply.code for reply, _ in replies(sent)] == ["TOO_LARGE", "OK"]
