@@ -3,12 +3,16 @@
 Law: the end is fixed before the first record is read, so reading ends while others go on writing.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.commit import OffsetFetchRequest
 
 from schemas.topics import CHECKS
 from streams.settings import reach
@@ -16,6 +20,8 @@ from streams.settings import reach
 FETCH_BYTES = 4_000_000  # per partition; a larger record comes alone
 FETCH_BYTES_ALL = 48_000_000
 WAIT_MS = 1000
+COORDINATOR_SECONDS = 10.0
+_AGAIN_SECONDS = 0.2
 
 
 class Origin(NamedTuple):
@@ -179,3 +185,28 @@ def keep_latest(latest: dict[bytes, Record], batch: Iterable[Record]) -> None:
             latest.pop(key, None)
         else:
             latest[key] = record
+
+
+async def offsets_of(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    """The offsets that a group has committed. Asked again while its coordinator changes; then raises KafkaError.
+
+    aiokafka's own answers that nothing is committed when a broker does not know (L9 of `streams/runtime/repairs.py`).
+    """
+    until = asyncio.get_running_loop().time() + COORDINATOR_SECONDS
+    while True:
+        try:
+            return await _offsets_of(admin, group)
+        except KafkaError as failure:
+            if not failure.retriable or asyncio.get_running_loop().time() > until:
+                raise
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _offsets_of(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    coordinator = await admin.find_coordinator(group)
+    answer = await admin._send_request(OffsetFetchRequest(group, None), coordinator)  # noqa: SLF001  # the public one hides errors
+    parts = [(topic, *part) for topic, held in answer.topics for part in held]
+    failures = (code for code in (getattr(answer, "error_code", 0), *(code for *_, code in parts)) if code)
+    if failed := next(failures, 0):
+        raise for_code(failed)(f"what {group} has committed")
+    return {TopicPartition(topic, partition): offset for topic, partition, offset, *_ in parts}

@@ -13,19 +13,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
 
 from connectors import registry
 from connectors.configuration import ConfigurationError
-from schemas.topics import CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, MEMBERS, REDEMPTIONS
+from schemas.topics import BACKLOG, CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, MEMBERS, REDEMPTIONS
 from streams.app import changelogs, sink_group
 from streams.broker import HOST, BrokerError, find_java
-from streams.log import Span, UnknownTopicError, open_log
+from streams.log import Span, UnknownTopicError, offsets_of, open_log
 from streams.publishing import published
 from streams.runtime import roll_topic
 from streams.runtime.repairs import PROVEN
@@ -40,6 +40,7 @@ PROBE = "loy.doctor"
 """One partition, stamped by the broker, kept an hour."""
 SKEW_WARNING, SKEW_BAD = 0.5, 5.0  # seconds
 LAG_WARNING, LAG_BAD = 2.0, 60.0  # seconds that the oldest record has waited
+LATE_WARNING, LATE_BAD = 3600.0, 6 * 3600.0  # the same of late checks; the alert LoyBacklogWaits begins where it is bad
 FREE_WARNING, FREE_BAD = 0.10, 0.03  # of the disk
 ASK_SECONDS = 20.0
 BROKERS_MIN = 3
@@ -172,6 +173,7 @@ async def _installation(settings: Settings, *, probe: bool) -> AsyncIterator[Fin
         ("topics", partial(_topics, settings)),
         ("programs", partial(_programs, settings)),
         ("workers", partial(_group, settings, "workers", settings.group, SOURCES, "loy worker")),
+        ("backlog lane", partial(_lane, settings)),
     ]
     parts += [(f"sink {name}", partial(_sink, settings, name)) for name in registry.SINKS]
     if probe:
@@ -224,6 +226,13 @@ async def _programs(settings: Settings) -> list[Finding]:
 # ---------------------------------------------------------------- groups and their lag
 
 
+class Waiting(NamedTuple):
+    """What a group has not finished: how many records, and for how long the oldest one has waited."""
+
+    records: int
+    seconds: float
+
+
 async def _sink(settings: Settings, name: str) -> list[Finding]:
     return await _group(settings, f"sink {name}", sink_group(settings, name), TOLD, f"loy sink {name}")
 
@@ -231,25 +240,50 @@ async def _sink(settings: Settings, name: str) -> list[Finding]:
 async def _group(settings: Settings, about: str, group: str, topics: tuple[str, ...], command: str) -> list[Finding]:
     """Who is in the group, and how long its oldest record has waited. A sink that never ran is nobody's fault."""
     members = await _members(settings, group)
-    async with _admin(settings) as admin:
-        offsets = await admin.list_consumer_group_offsets(group)
-    committed = {part: at.offset for part, at in offsets.items() if part.topic in topics}
-    if not members and not committed:
+    done = await _done(settings, group, topics)
+    if not members and not done:
         if about != "workers":
             return []
         return [Finding(about, "bad", f"nobody works in the group {group}, and nobody did", f"Start one: `{command}`.")]
+    return [_behind(about, members, await _waiting(settings, done, topics), command)]
+
+
+async def _lane(settings: Settings) -> list[Finding]:
+    """Late checks wait in a lane of their own while live ones are there: for minutes or hours, and nobody stands at the till."""
+    topics = (BACKLOG.name,)
+    return [_late(await _waiting(settings, await _done(settings, settings.group, topics), topics))]
+
+
+def _late(waiting: Waiting) -> Finding:
+    says = f"{waiting.records:,} late checks wait" + (
+        f", the oldest for {waiting.seconds / 60:,.0f} min" if waiting.records else ""
+    )
+    state: State = "bad" if waiting.seconds > LATE_BAD else "warning" if waiting.seconds > LATE_WARNING else "good"
+    return Finding(
+        "backlog lane", state, says, "" if state == "good" else "Do they become fewer? docs/runbook.md, LoyBacklogWaits."
+    )
+
+
+async def _done(settings: Settings, group: str, topics: tuple[str, ...]) -> dict[TopicPartition, int]:
+    async with _admin(settings) as admin:
+        offsets = await offsets_of(admin, group)
+    return {part: offset for part, offset in offsets.items() if part.topic in topics}
+
+
+async def _waiting(settings: Settings, done: dict[TopicPartition, int], topics: tuple[str, ...]) -> Waiting:
     async with open_log(settings.kafka_bootstrap) as log:
         spans = await log.spans(*topics)
-        waiting = {part: Span(max(span.start, committed.get(part, span.start)), span.end) for part, span in spans.items()}
+        waiting = {part: Span(max(span.start, done.get(part, span.start)), span.end) for part, span in spans.items()}
         lag = sum(max(0, span.end - span.start) for span in waiting.values())
         first = {part: Span(span.start, span.start + 1) for part, span in waiting.items() if span.start < span.end}
         oldest = [record async for batch in log.read(first) for record in batch]
     # Replays of history are of long ago by intent.
     waited = max((time.time() - record.timestamp_ms / 1000 for record in oldest if settings.clock != "stream"), default=0.0)
-    return [_behind(about, members, lag, waited, command)]
+    return Waiting(lag, waited)
 
 
-def _behind(about: str, members: int, lag: int, waited: float, command: str) -> Finding:
+def _behind(about: str, members: int, waiting: Waiting, command: str) -> Finding:
+    lag, waited = waiting
     says = f"{members} at work; {lag:,} records wait" + (f", the oldest for {waited:,.0f} s" if waited else "")
     if not members:
         return Finding(about, "bad", says, f"None runs: start one with `{command}`, or look why it ended.")

@@ -1,6 +1,7 @@
 """`loy doctor`: a sound installation is good; each thing that can be wrong is named, with what helps."""
 
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,7 @@ from aiokafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
 from connectors.sandbox import sandbox_settings
-from schemas.topics import CHECKS, EVENTS, REPLIES, TOPICS
+from schemas.topics import BACKLOG, CHECKS, EVENTS, REPLIES, TOPICS
 from streams.app import changelogs, sink_group
 from streams.broker import Broker, free_port
 from streams.cli import app
@@ -79,6 +80,12 @@ class Member:
         await self._consumer.commit({part: OffsetAndMetadata(0, "") for part in self._parts})
         await self._producer.start()
         await self._say(leaves=False)
+        return self
+
+    async def finish(self, topic):
+        """All there is."""
+        ends = await self._consumer.end_offsets([part for part in self._parts if part.topic == topic])
+        await self._consumer.commit({part: OffsetAndMetadata(end, "") for part, end in ends.items()})
 
     async def __aexit__(self, *_):
         await self._say(leaves=True)
@@ -160,6 +167,18 @@ async def test_a_worker_that_lags_is_named_in_records_and_seconds(installed, boo
         finding = (await found("workers"))["bad"]
     assert "records wait, the oldest for 30" in finding.says
     assert "/readyz" in finding.do
+
+
+@pytest.mark.parametrize(("hours", "state"), [(0.5, "good"), (2, "warning"), (7, "bad")])
+async def test_late_checks_may_wait_for_an_hour(installed, bootstrap, hours, state):
+    async with Member(bootstrap, installed.group, [CHECKS.name, BACKLOG.name]) as member:
+        await member.finish(BACKLOG.name)
+        await write(bootstrap, BACKLOG.name, seconds_ago=hours * 3600)
+        finding = (await found("backlog lane"))[state]
+        assert re.search(rf"late checks wait, the oldest for {hours * 60:.0f} min", finding.says)
+        assert ("LoyBacklogWaits" in finding.do) is (state != "good")
+        await member.finish(BACKLOG.name)
+        assert (await found("backlog lane"))["good"].says == "0 late checks wait"
 
 
 async def test_a_sink_that_ended_is_noticed_and_one_that_never_ran_is_nobodys_fault(installed, bootstrap):

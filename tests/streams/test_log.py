@@ -1,10 +1,12 @@
 """Reading topics to a fixed end, on the real broker."""
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
-from streams.log import Record, Span, UnknownTopicError, keep_latest, latest_by_key, open_log, read_topic
+from streams.log import Record, Span, UnknownTopicError, keep_latest, latest_by_key, offsets_of, open_log, read_topic
 from streams.topic_admin import Changelog, apply_topics
 
 
@@ -52,6 +54,44 @@ async def test_a_record_larger_than_a_fetch_is_read(kafka, topic, producer):
     await producer.send_and_wait(topic, b"x" * 12_000_000, b"big", partition=0)
     await producer.send_and_wait(topic, b"small", b"small", partition=0)
     assert [len(r.value) async for r in read_topic(kafka.bootstrap, topic)] == [12_000_000, 5]
+
+
+@pytest.mark.parametrize("code", [14, 15, 16], ids=["still loading", "not available", "another one coordinates"])
+async def test_L9_who_does_not_know_what_was_committed_is_asked_again(code):
+    asked = Asked(OffsetFetchResponse_v3(0, [], code), OffsetFetchResponse_v3(0, [("t", [(2, 4503, "", 0)])], 0))
+    assert await offsets_of(asked, "loy") == {TopicPartition("t", 2): 4503}
+    assert asked.answers == []
+
+
+@pytest.mark.parametrize("answer", [OffsetFetchResponse_v3(0, [], 30), OffsetFetchResponse_v3(0, [("t", [(2, 7, "", 30)])], 0)])
+async def test_who_may_not_ask_is_told(answer):
+    with pytest.raises(GroupAuthorizationFailedError):
+        await offsets_of(Asked(answer), "loy")
+
+
+async def test_what_a_group_has_committed(kafka, topic):
+    part = TopicPartition(topic, 1)
+    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=topic, enable_auto_commit=False) as consumer:
+        consumer.assign([part])
+        await consumer.commit({part: 7})
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    assert await offsets_of(admin, topic) == {part: 7}
+    assert await offsets_of(admin, f"{topic}-of-nobody") == {}
+    await admin.close()
+
+
+class Asked:
+    """An admin client whose coordinator answers so."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    async def find_coordinator(self, _group):
+        return 1
+
+    async def _send_request(self, _request, _node):
+        return self.answers.pop(0)
 
 
 async def test_transaction_markers_at_the_end_do_not_hold_up_the_reader(kafka, topic):

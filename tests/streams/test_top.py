@@ -88,6 +88,15 @@ def test_what_is_bad_stands_out():
     assert red == {"76.667%", "50  95.0 s", "1", "restoring tables: 5 records to go", "does not answer: ConnectError", "HALTED"}
 
 
+@pytest.mark.parametrize(("hours", "bad"), [(5, False), (7, True)])
+def test_late_checks_are_shown_as_what_they_are_and_are_no_alarm_before_six_hours(hours, bad):
+    lane = f'loy_lag_records{{topic="loy.backlog",partition="0"}} 1500\nloy_lag_seconds{{topic="loy.backlog",partition="0"}} {hours * 3600}\n'
+    now = [Scrape("worker-1", 12, parse(WORKER % LATER + lane))]
+    text = screen(scrapes(10, WELL), now, force_terminal=True, color_system="standard", legacy_windows=False)
+    assert f"1,500  {hours * 60} min" in text
+    assert ("\x1b[1;31m" in text) is bad
+
+
 def test_a_counter_that_began_anew_rose_from_nothing():
     before, now = scrapes(10, LATER), scrapes(12, WELL | {"sales": 8})
     assert Picture(before, now).rate("loy_outcomes_total", type="sale") == 4
