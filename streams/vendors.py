@@ -13,7 +13,7 @@ from rich.table import Table
 from schemas.topics import EVENTS, MEMBERS
 from streams import runtime, system
 from streams.app import sink_group
-from streams.log import open_log, read_topic
+from streams.log import offsets_of, open_log, read_topic
 from streams.settings import Settings, reach
 from streams.sinks import LEASE, MEMBERS_TABLE
 
@@ -74,8 +74,8 @@ async def _behind(settings: Settings) -> dict[str, int]:
     try:
         behind: Counter[str] = Counter()
         for name in system.VENDORS:
-            done = await admin.list_consumer_group_offsets(sink_group(settings, name))
-            behind[name] = sum(end - (done[part].offset if part in done else 0) for part, end in ends.items())
+            done = await offsets_of(admin, sink_group(settings, name))
+            behind[name] = sum(end - done.get(part, 0) for part, end in ends.items())
         return dict(+behind)
     finally:
         await admin.close()

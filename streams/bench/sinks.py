@@ -33,7 +33,7 @@ from streams.bench.sink_load import ACCRUAL, member, records
 from streams.bench.sink_show import Drained, table
 from streams.bench.topics import BenchError, between, ends
 from streams.broker import HOST, Broker, free_port
-from streams.log import Log, open_log, read_topic
+from streams.log import Log, offsets_of, open_log, read_topic
 from streams.settings import Settings, reach
 from streams.sinks import LEASE, MEMBERS_TABLE
 from streams.topic_admin import apply_topics
@@ -165,10 +165,10 @@ class _Run:
         admin = AIOKafkaAdminClient(**reach(self._settings.kafka_bootstrap))
         await admin.start()
         try:
-            done = await admin.list_consumer_group_offsets(self._group)
+            done = await offsets_of(admin, self._group)
         finally:
             await admin.close()
-        return all(end == 0 or (part in done and done[part].offset >= end) for part, end in at.items())
+        return all(done.get(part, 0) >= end for part, end in at.items())
 
     # ------------------------------------------------------------ measuring
 

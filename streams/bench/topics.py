@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.log import Log, Record, Span
+from streams.log import Log, Record, Span, offsets_of
 from streams.settings import reach
 
 Ends = dict[TopicPartition, int]
@@ -65,8 +65,8 @@ async def committed(log: Log, bootstrap: str, group: str, *topics: str) -> None:
 
 
 async def _uncommitted(admin: AIOKafkaAdminClient, group: str, at: Ends) -> int:
-    done = await admin.list_consumer_group_offsets(group)
-    return sum(max(0, end - (done[part].offset if part in done else 0)) for part, end in at.items())
+    done = await offsets_of(admin, group)
+    return sum(max(0, end - done.get(part, 0)) for part, end in at.items())
 
 
 async def stretch(log: Log, before: Ends, after: Ends) -> AsyncIterator[Record]:

@@ -24,7 +24,7 @@ L7  every change of the group stops every worker, for as long as the         `ro
 L8  where many wait for a place in a partition's queue, time counts twice,   `producing.Post.send`
     thrice, ...: a send fails after seconds instead of its timeout
     (aiokafka/producer/message_accumulator.py:594-602)
-L9  "who else coordinates the group, I do not" and "I am still loading" are  `heed_coordinator`
+L9  "who else coordinates the group, I do not" and "I am still loading" are  `heed_coordinator`, for tools `log.offsets_of`
     read as "nothing was ever committed": everything is read again from
     its beginning (aiokafka/consumer/group_coordinator.py, the error of the
     whole answer in OffsetFetch v2 and later is not looked at)

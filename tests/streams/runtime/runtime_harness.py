@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams import runtime
+from streams.log import offsets_of
 from tests import processes
 
 SCRIPT = Path(__file__).with_name("runtime_worker.py")
@@ -60,10 +61,10 @@ class Line:
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
-            offsets = await admin.list_consumer_group_offsets(self.group)
+            offsets = await offsets_of(admin, self.group)
         finally:
             await admin.close()
-        return {tp.partition: at.offset for tp, at in offsets.items() if tp.topic == self.source and at.offset >= 0}
+        return {tp.partition: at for tp, at in offsets.items() if tp.topic == self.source and at >= 0}
 
     async def commit(self, partition: int, offset: int) -> None:
         """Move the group to an offset while nobody is in it."""
