@@ -1,10 +1,10 @@
 """The account: one compact record per member, everything that a decision needs and nothing personal (design, section 4).
 
 All parts are immutable; a decision works on a shallow copy (`Account.draft`). Times are epoch seconds, days are ordinals.
+No part can hold what holds it, so the garbage collector need not know of any (`gc=False`).
 The first field is the next due time, so that the clock can read it without unpacking the rest.
 """
 
-from copy import copy
 from typing import Literal
 
 import msgspec
@@ -22,6 +22,8 @@ OUTCOME_BYTES_MAX = 400_000
 
 RECEIPT_PREFIX = "receipt:"
 BUDGET_PREFIX = "budget:"
+
+replace = msgspec.structs.replace
 
 WITH_ACTIVITY = -1  # `expires_at` of a lot that ends so many days after the member's last purchase
 
@@ -54,7 +56,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     noticed: int = 0
 
 
-class Reservation(msgspec.Struct, frozen=True, array_like=True):
+class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
     id: str
     status: Literal["open", "confirmed", "cancelled", "expired"]
     parts: tuple[Part, ...]
@@ -72,7 +74,7 @@ class Reservation(msgspec.Struct, frozen=True, array_like=True):
         return sum(part.points for part in self.parts)
 
 
-class Award(msgspec.Struct, frozen=True, array_like=True):
+class Award(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Points that one rule gave, line by line."""
 
     rule: str
@@ -110,7 +112,7 @@ class Joined(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reached: bool
 
 
-class Credit(msgspec.Struct, frozen=True, array_like=True):
+class Credit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a sale earned in a wallet beside the main one."""
 
     wallet: str
@@ -118,7 +120,7 @@ class Credit(msgspec.Struct, frozen=True, array_like=True):
     lot: int
 
 
-class Beside(msgspec.Struct, frozen=True, array_like=True):
+class Beside(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a sale did beside earning points that can be redeemed and qualify, as nearly all do (B05)."""
 
     credits: tuple[Credit, ...] = ()
@@ -126,7 +128,7 @@ class Beside(msgspec.Struct, frozen=True, array_like=True):
     """Rules of the main wallet whose points do not qualify, and of other wallets whose points do."""
 
 
-class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
+class SaleRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a return needs to know of its sale."""
 
     lines: tuple[SoldLine, ...]
@@ -149,7 +151,7 @@ class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
         return (*(award for award in self.awards if award.rule not in unusual), *others)
 
 
-class Taken(msgspec.Struct, frozen=True, array_like=True):
+class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What came back of a line so far."""
 
     line: int
@@ -157,7 +159,7 @@ class Taken(msgspec.Struct, frozen=True, array_like=True):
     amount: int
 
 
-class Returned(msgspec.Struct, frozen=True, array_like=True):
+class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What came back of a sale so far."""
 
     sale: str
@@ -168,7 +170,7 @@ class Returned(msgspec.Struct, frozen=True, array_like=True):
     """Points of it that a review took, and no return has met yet."""
 
 
-class Waiting(msgspec.Struct, frozen=True, array_like=True):
+class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A return or void that came before its sale."""
 
     id: str
@@ -208,7 +210,7 @@ class RuleUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
     points: int
 
 
-class Tier(msgspec.Struct, frozen=True, array_like=True):
+class Tier(msgspec.Struct, frozen=True, array_like=True, gc=False):
     level: int = 0
     since: int = 0
     until: int = 0
@@ -225,7 +227,7 @@ class Tier(msgspec.Struct, frozen=True, array_like=True):
     """(from instant, level) of the changes within the horizon, oldest first: the tier at any purchase time."""
 
 
-class Suggested(msgspec.Struct, frozen=True, array_like=True):
+class Suggested(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An adjustment that waits for a second person."""
 
     id: str
@@ -234,7 +236,7 @@ class Suggested(msgspec.Struct, frozen=True, array_like=True):
     actor: str
 
 
-class Applied(msgspec.Struct, frozen=True, array_like=True):
+class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A command that was decided, with its outcome: repeats are answered from it, velocity is counted on it."""
 
     id: str
@@ -256,7 +258,7 @@ class Applied(msgspec.Struct, frozen=True, array_like=True):
     """The sale that a return or void refers to."""
 
 
-class Books(msgspec.Struct, array_like=True):
+class Books(msgspec.Struct, array_like=True, gc=False):
     """Double entry (B01): every posting takes from one book and gives to another, so all of them add up to zero.
 
     Sources run below zero: earned is -issued, owed is -debt, corrections upward are -adjusted.
@@ -278,7 +280,7 @@ class Books(msgspec.Struct, array_like=True):
         return sum(getattr(self, book) for book in self.__struct_fields__)
 
 
-class Account(msgspec.Struct, array_like=True):
+class Account(msgspec.Struct, array_like=True, gc=False):
     """The state of one member, of one unclaimed receipt, or of one budget. Treat as immutable: change a `draft`."""
 
     next_due: int = 0
@@ -341,9 +343,7 @@ class Account(msgspec.Struct, array_like=True):
 
     def draft(self) -> "Account":
         """A copy that a decision may change."""
-        twin = copy(self)
-        twin.books = copy(self.books)
-        return twin
+        return replace(self, books=replace(self.books))
 
     @property
     def stands(self) -> bool:
@@ -361,7 +361,7 @@ class Account(msgspec.Struct, array_like=True):
         return books.available + books.pending + books.held + books.reserved
 
 
-class Head(msgspec.Struct, array_like=True):
+class Head(msgspec.Struct, array_like=True, gc=False):
     """The head of a packed account: all that the clock and the totals read."""
 
     next_due: int = 0

@@ -56,18 +56,26 @@ class Decision(NamedTuple):
 
 def decide(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
     """Decide one command at Kafka time `now` (epoch seconds). The account given is left as it was."""
-    if isinstance(command, AskBudget | ReturnBudget):
+    if command.type == "ask_budget" or command.type == "return_budget":  # noqa: PLR1714  # so the type checker follows
         return Decision(*budgets.answered(account, command, plan, now))
     sent, now = now, max(now, account.now)
-    kept_from = remembered_from(now)
-    known = next((known for known in account.applied if known.id == command.id and known.now > kept_from), None)
+    at = _at(command, now)
+    known = _known(account, command.id, now)
     if known is not None:
         if known.fingerprint != command.fingerprint:
             return Decision(account, apart(command, _why_not(command, sent)))
         return Decision(account, outcome_of(known), repeated=True, first_origin=known.origin)
-    if _at(command, now) <= max(now - HORIZON, account.floor) and _is_stale(account, command, now):
+    if at <= max(now - HORIZON, account.floor) and _is_stale(account, command, at):
         return Decision(account, apart(command, Code.BEYOND_HORIZON))
-    return _decide_new(account, command, plan, now)
+    return _decide_new(account, command, plan, now, at)
+
+
+def _known(account: Account, id_: str, now: int) -> Applied | None:
+    """What was decided under this id, if it is remembered."""
+    for known in account.applied:
+        if known.id == id_ and known.now > remembered_from(now):
+            return known
+    return None
 
 
 def _why_not(command: AnyCommand, sent: int) -> Code:
@@ -82,8 +90,8 @@ def apart(command: AnyCommand, code: Code) -> Outcome:
     return Outcome(_at(command, 0), command.program, 0, "parked" if code is Code.BEYOND_HORIZON else "refused", code)
 
 
-def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int) -> Decision:
-    turn = Turn(account.draft(), plan, now, command.id)
+def _decide_new(account: Account, command: AnyCommand, plan: Plan, now: int, at: int) -> Decision:
+    turn = Turn(account.draft(), plan, now, command.id, at)
     if is_due(account, plan, now):
         settle(turn)
     if now // DAY != account.now // DAY:
@@ -189,15 +197,16 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
     if account.status == "new" and not outcome.facts and not account.applied and isinstance(command, Tick):
         return  # a receipt that was just forgotten keeps nothing, not even that
     check = getattr(command, "check", None)
+    kind = command.type
     packed = pack_outcome(outcome)
     account.applied = (
         *account.applied,
         Applied(
             id=command.id,
             fingerprint=command.fingerprint,
-            kind="sale" if isinstance(command, TakeReceipt) else command.type,
+            kind="sale" if kind == "take_receipt" else kind,
             origin=command.origin,
-            at=_at(command, turn.now),
+            at=turn.at,
             now=turn.now,
             outcome=packed,
             size=len(memoryview(packed)),
@@ -205,7 +214,7 @@ def _remember(turn: Turn, command: AnyCommand, outcome: Outcome) -> None:
             till=check.till if check else "",
             points=max(0, outcome.earned),
             remote=getattr(check, "channel", "store") != "store",
-            of=command.check.of or "" if isinstance(command, ApplyReturn | ApplyVoid) else "",
+            of=check.of or "" if check and kind in ("return", "void") else "",
         ),
     )
     _keep_small(account)
@@ -217,7 +226,7 @@ def _keep_small(account: Account) -> None:
     By decision, not by purchase: what was decided last may have to be repeated after a crash, however late it came.
     """
     forgot = False
-    while len(account.applied) > APPLIED_MAX or sum(known.size for known in account.applied) > OUTCOME_BYTES_MAX:
+    while len(account.applied) > APPLIED_MAX or sum([known.size for known in account.applied]) > OUTCOME_BYTES_MAX:
         first, *others = account.applied
         account.applied = tuple(others)
         account.floor = account.floor if first.kind in _CAUSED else max(account.floor, first.at)
@@ -243,8 +252,8 @@ def _at(command: AnyCommand, now: int) -> int:
             return epoch(command.at)
 
 
-def _is_stale(account: Account, command: AnyCommand, now: int) -> bool:
+def _is_stale(account: Account, command: AnyCommand, at: int) -> bool:
     """Whether so old a command may be a repeat of one that is forgotten. Joining and leaving go by what was told since."""
     if isinstance(command, Join | Update | Leave):
-        return _at(command, now) <= account.told_at
+        return at <= account.told_at
     return not isinstance(command, Tick | Grant)

@@ -13,8 +13,10 @@ from schemas.program import (
     ImpossibleTravel,
     OwnCard,
     Program,
+    Requirement,
     ReturnRatio,
     SplitReceipts,
+    Tier,
     Velocity,
 )
 from streams.domain.calendar import epoch
@@ -27,26 +29,29 @@ TRAVEL_SECONDS = 86_400  # a journey takes no longer than a day
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-class Circumstances(NamedTuple):
+class Circumstances:
     """What a rule may ask about a check beside the check itself."""
 
-    tier: str
-    birthday_days: int | None
-    """Days to the member's nearest birthday; None when unknown."""
-    visits: int
-    """Visits before this one."""
-    total_minor: int
-    """What was paid and may earn."""
-    staff: bool
+    __slots__ = ("birthday_days", "staff", "tier", "total_minor", "visits")
+
+    def __init__(self, *, tier: str, birthday_days: int | None, visits: int, total_minor: int, staff: bool) -> None:
+        self.tier = tier
+        self.birthday_days = birthday_days  # to the member's nearest birthday; None when unknown
+        self.visits = visits  # before this one
+        self.total_minor = total_minor  # what was paid and may earn
+        self.staff = staff
 
 
 class CompiledRule:
     """A rule with its conditions as functions; `order` puts higher priority first, then the smaller id."""
 
-    __slots__ = ("applies", "ends", "filters_lines", "matches", "order", "rule", "starts")
+    __slots__ = ("applies", "cap", "ends", "filters_lines", "group", "id", "matches", "order", "rule", "starts")
 
     def __init__(self, rule: AnyRule) -> None:
         self.rule = rule
+        self.id = rule.id
+        self.group = rule.group
+        self.cap = rule.cap if rule.cap and rule.cap.over == "member" else None
         self.order = (-rule.priority, rule.id)
         self.starts = epoch(rule.starts) if rule.starts else 0
         self.ends = epoch(rule.ends) if rule.ends else 0
@@ -59,13 +64,34 @@ class CompiledRule:
         return self.starts <= at and not (self.ends and at >= self.ends)
 
 
-class Goods(NamedTuple):
-    """What a program makes of some goods."""
+class Goods:
+    """What a program makes of some goods: whether they never earn, and the rules that name them, of those that ask for goods."""
 
-    excluded: bool
-    """They never earn."""
-    rules: frozenset[str]
-    """The rules that name them, of those that ask for goods at all."""
+    __slots__ = ("excluded", "rules")
+
+    def __init__(self, rules: frozenset[str], *, excluded: bool) -> None:
+        self.excluded = excluded
+        self.rules = rules
+
+
+class Need:
+    """So much of a metric, for a tier."""
+
+    __slots__ = ("at_least", "metric")
+
+    def __init__(self, need: Requirement) -> None:
+        self.metric: str = need.metric
+        self.at_least: int = need.at_least
+
+
+class Level:
+    """What a tier asks for."""
+
+    __slots__ = ("all_of", "any_of")
+
+    def __init__(self, tier: Tier) -> None:
+        self.any_of = [Need(need) for need in tier.any_of]
+        self.all_of = [Need(need) for need in tier.all_of]
 
 
 class Pot(NamedTuple):
@@ -85,17 +111,23 @@ class Plan:
         self.program = program
         self.key = program.key
         self.zone = program.time_zone
+        self.points, self.tiers = program.points, program.tiers
+        self.rate, self.rounding = program.earning.rate, program.earning.rounding
+        self.caps = [(cap, f"cap per {cap.per}") for cap in program.earning.caps]
         enabled = (rule for rule in program.earning.rules if rule.enabled)
         self.rules = sorted(map(CompiledRule, enabled), key=lambda compiled: compiled.order)
         self.capped = frozenset(rule.id for rule in program.earning.rules if rule.cap and rule.cap.over == "member")
         self.budgets = {rule.id: _pot(rule) for rule in program.earning.rules if rule.cap and rule.cap.over == "program"}
         self.join_minutes = max((rule.join_minutes for rule in program.earning.rules if isinstance(rule, Threshold)), default=0)
+        self.signals = program.fraud.signals
         self.fraud_seconds = max(map(_span, program.fraud.signals), default=0)
         self.groups = {group.id: group.mode for group in program.earning.groups}
         self._excluded = _excluded(program.earning.exclude)
-        self._goods: dict[tuple[str, str | None, str | None], Goods] = {}
+        self._skus = frozenset(program.earning.exclude.skus).union(*(rule.where.skus for rule in program.earning.rules))
+        self._goods: dict[tuple[str | None, str | None, str | None], Goods] = {}
         self.excluded_tenders = frozenset((*program.earning.exclude.tenders, "points"))
         self.levels = program.tiers.levels
+        self.needs = [Level(tier) for tier in program.tiers.levels]
         self.top = len(self.levels) - 1
         self.level_of = {tier.name: level for level, tier in enumerate(program.tiers.levels)}
         rewards = sorted(program.redemption.rewards, key=lambda reward: (reward.points, reward.id))
@@ -121,12 +153,16 @@ class Plan:
         return next((known.title for known in self.program.wallets if known.id == wallet), wallet)
 
     def goods(self, line: Line) -> Goods:
-        """What the program makes of such goods. Remembered, since a shop sells the same ones again and again."""
-        kind = (line.sku, line.category, line.brand)
+        """What the program makes of such goods. Remembered, since a shop sells the same ones again and again.
+
+        A sku that no rule names says nothing: a thousand kinds lie nearer to the processor than all articles do.
+        """
+        sku = line.sku
+        kind = (sku if sku in self._skus else None, line.category, line.brand)
         known = self._goods.get(kind)
         if known is None:
-            rules = frozenset(compiled.rule.id for compiled in self.rules if compiled.filters_lines and compiled.matches(line))
-            known = Goods(self._excluded(line), rules)
+            rules = frozenset(compiled.id for compiled in self.rules if compiled.filters_lines and compiled.matches(line))
+            known = Goods(rules, excluded=self._excluded(line))
             if len(self._goods) >= GOODS_MAX:
                 self._goods.clear()
             self._goods[kind] = known

@@ -30,24 +30,27 @@ def balance_of(account: Account) -> Balance:
 def profile_of(account: Account, plan: Plan, now: int) -> Profile:
     """The member's loyalty fields at `now`."""
     points, expires_at = next_expiry(account, plan)
-    level = min(account.tier.level, len(plan.levels) - 1)
-    total = qualification.sums(account, plan, qualification.span_of(account, plan, local_day(plan.zone, now)))
+    tier, zone = account.tier, plan.zone
+    level = min(tier.level, plan.top)
+    total = qualification.sums(account, plan, qualification.span_of(account, plan, local_day(zone, now)))
     gap = qualification.missing(plan, level, total)
+    member, joined_at = account.status == "in", account.joined_at
     active_since = now - plan.program.limits.active_days * 86_400
+    joined = _day(joined_at, zone)
     return Profile(
-        active=account.status == "in" and max(account.last_activity, account.joined_at) >= active_since,
-        opted_in=account.status == "in",
-        joined=_day(account.joined_at, plan),
+        active=member and max(account.last_activity, joined_at) >= active_since,
+        opted_in=member,
+        joined=joined,
         next_expiring=points,
         expires_at=expires_at,
         tier=plan.levels[level].name,
         next_tier=plan.levels[level + 1].name if gap else "",
         to_next_tier=gap.missing if gap else 0,
-        tier_since=_day(account.tier.since or account.joined_at, plan),
-        first_activity=_day(account.first_activity, plan),
-        last_activity=_day(account.last_activity, plan),
-        first_purchase=_day(account.first_purchase, plan),
-        last_purchase=_day(account.last_purchase, plan),
+        tier_since=_day(tier.since, zone) if tier.since else joined,
+        first_activity=_day(account.first_activity, zone),
+        last_activity=_day(account.last_activity, zone),
+        first_purchase=_day(account.first_purchase, zone),
+        last_purchase=_day(account.last_purchase, zone),
     )
 
 
@@ -57,7 +60,9 @@ def next_expiry(account: Account, plan: Plan) -> tuple[int, int]:
     for lot in account.lots:
         if lot.book != "available":
             continue
-        end = ends_at(lot, account, plan)
+        end: int = lot.expires_at
+        if end <= 0:  # most lots say it themselves
+            end = ends_at(lot, account, plan)
         if end < earliest:
             earliest, points = end, 0
         if end == earliest:
@@ -65,5 +70,5 @@ def next_expiry(account: Account, plan: Plan) -> tuple[int, int]:
     return (0, 0) if earliest == NEVER else (points, earliest)
 
 
-def _day(at: int, plan: Plan) -> int:
-    return local_day(plan.zone, at) if at else 0
+def _day(at: int, zone: str) -> int:
+    return local_day(zone, at) if at else 0

@@ -6,8 +6,9 @@ Law: a function of the command, its stored outcome and its program version alone
 from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
+import msgspec
 import orjson
 
 from schemas.codes import Code
@@ -16,12 +17,7 @@ from schemas.commands import (
     ApplyReturn,
     ApplySale,
     ApplyVoid,
-    AskBudget,
-    Grant,
     Redeem,
-    ReturnBudget,
-    TakeReceipt,
-    Tick,
 )
 from schemas.events import SOURCE, dataschema
 from streams.domain.account import RECEIPT_PREFIX, Award, SaleRecord
@@ -30,8 +26,8 @@ from streams.domain.outcome import Balance, Fact, Outcome, Profile
 from streams.domain.plan import Plan
 
 DESK = "crm"  # the "outlet" that member commands are answered to
-_UNASKED = (Tick, AskBudget, Grant, ReturnBudget)
-_INSTANTS = ("available_at", "expires_at", "due")
+_UNASKED: Final = frozenset(("tick", "ask_budget", "grant", "return_budget"))
+_INSTANTS: Final = frozenset(("available_at", "expires_at", "due"))
 
 
 def event_id(account: str, cause: str, sequence: int) -> str:
@@ -46,35 +42,29 @@ def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
     # Printed once for all events of the command: these two are most of an event.
     balance = orjson.Fragment(orjson.dumps(_balance(outcome.balance)))
     profile = orjson.Fragment(orjson.dumps(_profile(command.account, outcome, plan)))
+    account, cause, time = command.account, command.id, instant(outcome.now)
     return [
         orjson.dumps(
             {
                 "specversion": "1.0",
-                "id": event_id(command.account, command.id, outcome.sequence + ordinal),
+                "id": event_id(account, cause, outcome.sequence + ordinal),
                 "source": SOURCE,
                 "type": fact.type,
-                "subject": command.account,
-                "time": instant(outcome.now),
+                "subject": account,
+                "time": time,
                 "sequence": outcome.sequence + ordinal,
                 "datacontenttype": "application/json",
                 "dataschema": dataschema(fact.type),
-                "data": _data(fact, command, outcome, balance, profile),
+                "data": _data(fact, cause, outcome, balance, profile),
             }
         )
         for ordinal, fact in enumerate(outcome.facts)
     ]
 
 
-def _data(
-    fact: Fact, command: AnyCommand, outcome: Outcome, balance: orjson.Fragment, profile: orjson.Fragment
-) -> dict[str, Any]:
-    detail = {name: instant(value) if name in _INSTANTS else value for name, value in fact.detail.items()}
-    if fact.type == "LOY_POINT_ACCRUAL" and outcome.sale:
-        detail |= _trail(outcome.sale)
-    if outcome.wallets:
-        detail |= _of_wallets(detail, outcome)
-    return {
-        "cause": command.id,
+def _data(fact: Fact, cause: str, outcome: Outcome, balance: orjson.Fragment, profile: orjson.Fragment) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "cause": cause,
         "program": outcome.program,
         "occurred_at": instant(fact.at),
         "postings": [
@@ -82,8 +72,14 @@ def _data(
         ],
         "balance": balance,
         "profile": profile,
-        **detail,
     }
+    for name, value in fact.detail.items():
+        data[name] = instant(value) if name in _INSTANTS else value
+    if fact.type == "LOY_POINT_ACCRUAL" and outcome.sale:
+        data |= _trail(outcome.sale)
+    if outcome.wallets:
+        data |= _of_wallets(data, outcome)
+    return data
 
 
 def _trail(sale: SaleRecord) -> dict[str, Any]:
@@ -115,23 +111,23 @@ _NOTHING = Balance(0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _balance(balance: Balance | None) -> dict[str, Any]:
-    standing = balance or _NOTHING
-    return {name: getattr(standing, name) for name in Balance.__struct_fields__}
+    return msgspec.structs.asdict(balance or _NOTHING)
 
 
 def _profile(account: str, outcome: Outcome, plan: Plan) -> dict[str, Any] | None:
     profile, balance = outcome.profile, outcome.balance
     if profile is None or balance is None:
         return None
-    reached = [reward.id for reward in plan.rewards if reward.points <= balance.available]
-    ahead = next((reward.points - balance.available for reward in plan.rewards if reward.points > balance.available), None)
+    available = balance.available
+    reached = [reward.id for reward in plan.rewards if reward.points <= available]
+    ahead = plan.rewards[len(reached)].points - available if len(reached) < len(plan.rewards) else None  # cheapest first
     return {
         "loyalty_id": account,
         "active_status": profile.active,
         "loyalty_anniversary_date": _day(profile.joined),
         "opt_in_status": profile.opted_in,
         "opt_in_date": _day(profile.joined),
-        "available_points": balance.available,
+        "available_points": available,
         "earned_points": balance.earned,
         "used_points": balance.used,
         "hold_points": balance.pending + balance.held,
@@ -167,7 +163,7 @@ def _expiry_day(profile: Profile, plan: Plan) -> str | None:
 
 def reply(command: AnyCommand, outcome: Outcome, plan: Plan) -> tuple[str, bytes] | None:
     """(outlet, the reply), or None for what no till asked: the clock, budgets, and what is handed on to another account."""
-    if isinstance(command, _UNASKED) or outcome.follow:
+    if command.type in _UNASKED or outcome.follow:
         return None
     outlet, till = _asker(command)
     told = _reply(command, outcome, plan, outlet, till)
@@ -189,7 +185,7 @@ def _asker(command: AnyCommand) -> tuple[str, str | None]:
 
 
 def _reply_id(command: AnyCommand) -> str:
-    return command.claim_id if isinstance(command, TakeReceipt) else command.id
+    return command.claim_id if command.type == "take_receipt" else command.id
 
 
 def _reply(command: AnyCommand, outcome: Outcome, plan: Plan, outlet: str, till: str | None) -> dict[str, Any]:
@@ -269,4 +265,4 @@ def _receipt(outcome: Outcome, plan: Plan) -> list[str]:
     lines.append(f"Tier: {profile.tier}")
     if profile.expires_at:
         lines.append(f"{profile.next_expiring} points end after {_expiry_day(profile, plan)}")
-    return [line.encode("ascii", "replace").decode()[:40] for line in lines]
+    return [(line if line.isascii() else line.encode("ascii", "replace").decode())[:40] for line in lines]

@@ -3,7 +3,6 @@
 Law: nothing is rounded twice. Shares are kept as exact integer numerators over one denominator until the very end.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 Rounding = Literal["floor", "half_up", "half_down"]
@@ -18,7 +17,7 @@ def rounded(numerator: int, denominator: int, mode: Rounding) -> int:
     return -((denominator - 2 * numerator) // (2 * denominator))
 
 
-def apportion(weights: Sequence[int], total: int) -> list[int]:
+def apportion(weights: list[int], total: int) -> list[int]:
     """`total` shared out in proportion to `weights`, by largest remainder; ties go to the earlier share.
 
     The shares add up to `total` exactly (to nothing when all weights are zero).
@@ -31,7 +30,7 @@ def apportion(weights: Sequence[int], total: int) -> list[int]:
     return _hand_out(shares, [weight * total % whole for weight in weights], left) if left else shares
 
 
-def whole_shares(numerators: Sequence[int], denominator: int, total: int) -> list[int]:
+def whole_shares(numerators: list[int], denominator: int, total: int) -> list[int]:
     """Each numerator/denominator as a whole number, so that together they make `total` (their rounded sum)."""
     shares = [numerator // denominator for numerator in numerators]
     left = total - sum(shares)
@@ -39,6 +38,9 @@ def whole_shares(numerators: Sequence[int], denominator: int, total: int) -> lis
 
 
 def _hand_out(shares: list[int], remainders: list[int], left: int) -> list[int]:
-    for index in sorted(range(len(shares)), key=remainders.__getitem__, reverse=True)[:left]:
-        shares[index] += 1
+    """One more for each of the largest remainders; each is sorted as one number that also says which of equals is earlier."""
+    count = len(shares)
+    ranks = sorted([remainder * count - index for index, remainder in enumerate(remainders)])
+    for rank in ranks[-left:]:
+        shares[-rank % count] += 1
     return shares

@@ -24,10 +24,9 @@ from streams.domain.account import (
     Lot,
     RuleUse,
     SaleRecord,
-    SoldLine,
 )
 from streams.domain.budgets import ask
-from streams.domain.calendar import days_to_birthday, epoch, midnight, month_end, period_start
+from streams.domain.calendar import days_to_birthday, midnight, month_end, period_start
 from streams.domain.earning import Accrual, Context, award, sold_lines
 from streams.domain.fraud import Hit
 from streams.domain.lots import expiry_of, repay
@@ -42,24 +41,26 @@ replace = msgspec.structs.replace
 
 def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
     """A member's receipt becomes points, days, tiers and events."""
-    account, goods = turn.account, [turn.plan.goods(line) for line in sale.lines]
-    lines = sold_lines(sale, goods, turn.plan)
+    account, plan, at = turn.account, turn.plan, turn.at
+    goods = [plan.goods(line) for line in sale.lines]
+    lines = sold_lines(sale, goods, plan)
     if account.status != "in":
         turn.answer.code = Code.MEMBER_OPTED_OUT
         turn.sale = SaleRecord(lines, (), 0, 0)  # it earns nothing, but points that paid for it may have to come back
         return
-    at, day = epoch(sale.at), sale.at.toordinal()
-    this = fraud.seen(sale, 0, account)
-    if this.own_card:
+    day = sale.at.toordinal()
+    own_card = fraud.is_own_card(sale, account)
+    if own_card:
         turn.answer.code = Code.CASHIER_OWN_CARD
         lines = tuple(replace(line, base=0) for line in lines)  # so nothing of it earns or qualifies
-    accrual = award(sale, goods, lines, turn.plan, _context(account, turn.plan, sale, lines, at, day))
-    hits = fraud.assess(this._replace(points=accrual.points), account, turn.plan)
-    held = fraud.is_critical(hits, turn.plan)
-    _remember_purchase(turn, day, at, lines, accrual)
+    paid = sum([line.base for line in lines])
+    accrual = award(sale, goods, lines, plan, _context(account, plan, sale, paid, at, day))
+    hits = fraud.assess(fraud.Seen(sale, at, accrual.points, own_card=own_card), account, plan)
+    held = fraud.is_critical(hits, plan)
+    _remember_purchase(turn, day, at, paid, accrual)
     lot = book(turn, check_id, at, day, accrual.points, held=held) if accrual.points else 0
     turn.sale = SaleRecord(lines, accrual.awards, lot, day, accrual.joined, accrual.cuts)
-    if account.wallets or accrual.elsewhere or _is_unusual(accrual, turn.plan):
+    if account.wallets or accrual.elsewhere or _is_unusual(accrual, plan):
         turn.sale = replace(turn.sale, beside=_beside(turn, turn.sale, check_id, at, accrual, held=held))
     if accrual.asked:
         ask(turn, check_id, at, day, accrual.asked, held=held)
@@ -71,39 +72,36 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
 # ---------------------------------------------------------------- what the account contributes to earning
 
 
-def _context(account: Account, plan: Plan, sale: Sale, lines: tuple[SoldLine, ...], at: int, day: int) -> Context:
-    visits = account.lifetime.checks
-    first = all(not known.checks for known in account.days if known.day == day)
-    room, room_by = _room(account, plan, day)
+def _context(account: Account, plan: Plan, sale: Sale, paid: int, at: int, day: int) -> Context:
+    birthday = account.birthday
     about = Circumstances(
-        tier=plan.levels[min(tiers.held_at(account, at), len(plan.levels) - 1)].name,
-        birthday_days=days_to_birthday(day, account.birthday) if account.birthday else None,
-        visits=visits,
-        total_minor=sum(line.base for line in lines),
+        tier=plan.levels[min(tiers.held_at(account, at), plan.top)].name,
+        birthday_days=days_to_birthday(day, birthday) if birthday else None,
+        visits=account.lifetime.checks,
+        total_minor=paid,
         staff=bool(account.staff),
     )
     return Context(
-        about=about,
-        at=at,
-        first_visit_of_day=first,
-        joined=_joined(account, plan, sale, at),
-        rule_used=_rule_used(account, day),
-        room=room,
-        room_by=room_by,
+        about,
+        at,
+        _joined(account, plan, sale, at),
+        _rule_used(account, day),
+        _room(account, plan, day),
+        first_visit_of_day=all(not known.checks for known in account.days if known.day == day),
     )
 
 
-def _joined(account: Account, plan: Plan, sale: Sale, at: int) -> tuple[tuple[int, Joined], ...]:
+def _joined(account: Account, plan: Plan, sale: Sale, at: int) -> list[tuple[int, Joined]]:
     """What the member's receipts at the same till brought, before and after in purchase time, unless they came back."""
     near = 2 * plan.join_minutes * 60  # the neighbours of neighbours: whether a receipt was counted already
     if not near:
-        return ()
-    return tuple(
+        return []
+    return [
         (known.at, brought)
         for known in account.applied
-        if known.kind == "sale" and known.outlet == sale.outlet and known.till == sale.till and abs(at - known.at) <= near
+        if abs(at - known.at) <= near and known.kind == "sale" and known.outlet == sale.outlet and known.till == sale.till
         for brought in _brought(account, known)
-    )
+    ]
 
 
 def _brought(account: Account, sale: Applied) -> tuple[Joined, ...]:
@@ -118,27 +116,34 @@ def _rule_used(account: Account, day: int) -> dict[tuple[str, str], int]:
     used: dict[tuple[str, str], int] = {}
     first, last = period_start(day, "month"), month_end(day, 0)
     for use in account.rule_uses:
-        if use.day == day:
-            used[use.rule, "day"] = used.get((use.rule, "day"), 0) + use.points
-        if first <= use.day <= last:
+        on: int = use.day
+        if first <= on <= last:
             used[use.rule, "month"] = used.get((use.rule, "month"), 0) + use.points
+            if on == day:
+                used[use.rule, "day"] = used.get((use.rule, "day"), 0) + use.points
     return used
 
 
 def _room(account: Account, plan: Plan, day: int) -> tuple[int | None, str]:
     """The tightest of the caps over everything, and its name."""
-    rooms = [(_cap_room(cap, account, day), f"cap per {cap.per}") for cap in plan.program.earning.caps]
-    return min(rooms, default=(None, ""))
+    tightest: int | None = None
+    tightest_by = ""
+    for cap, name in plan.caps:
+        room = _cap_room(cap, account, day)
+        if tightest is None or (room, name) < (tightest, tightest_by):
+            tightest, tightest_by = room, name
+    return tightest, tightest_by
 
 
 def _cap_room(cap: Cap, account: Account, day: int) -> int:
-    if cap.per == "check":
-        return cap.points
-    if cap.per == "balance":
-        return max(0, cap.points - account.owned - _asked(account, 0, 1 << 30))
-    first, last = (period_start(day, "month"), month_end(day, 0)) if cap.per == "month" else (day, day)
-    asked = _asked(account, first, last)
-    return max(0, cap.points - asked - sum(known.points for known in account.days if first <= known.day <= last))
+    per, points = cap.per, cap.points
+    if per == "check":
+        return points
+    if per == "balance":
+        return max(0, points - account.owned - _asked(account, 0, 1 << 30))
+    first, last = (period_start(day, "month"), month_end(day, 0)) if per == "month" else (day, day)
+    earned = sum([known.points for known in account.days if first <= known.day <= last])
+    return max(0, points - _asked(account, first, last) - earned)
 
 
 def _asked(account: Account, first: int, last: int) -> int:
@@ -151,11 +156,11 @@ def _asked(account: Account, first: int, last: int) -> int:
 # ---------------------------------------------------------------- what the sale leaves on the account
 
 
-def _remember_purchase(turn: Turn, day: int, at: int, lines: tuple[SoldLine, ...], accrual: Accrual) -> None:
-    account = turn.account
-    count_day(account, day, points=accrual.points, spend=sum(line.base for line in lines), checks=1)
+def _remember_purchase(turn: Turn, day: int, at: int, paid: int, accrual: Accrual) -> None:
+    account, capped = turn.account, turn.plan.capped
+    count_day(account, day, points=accrual.points, spend=paid, checks=1)
     for given in accrual.awards:
-        if given.rule in turn.plan.capped:
+        if given.rule in capped:
             use_rule(account, given.rule, day, given.points)
     account.first_purchase = min(at, account.first_purchase or at)
     account.last_purchase = max(at, account.last_purchase)
@@ -178,18 +183,22 @@ def count_day(account: Account, day: int, *, points: int, spend: int, checks: in
 
 def use_rule(account: Account, rule: str, day: int, points: int) -> None:
     """Count what a capped rule gave (or took back) on a day."""
-    old = next((use for use in account.rule_uses if (use.rule, use.day) == (rule, day)), RuleUse(rule, day, 0))
-    others = tuple(use for use in account.rule_uses if (use.rule, use.day) != (rule, day))
-    account.rule_uses = (*others, replace(old, points=max(0, old.points + points)))
+    others, known = [], 0
+    for use in account.rule_uses:
+        if use.day == day and use.rule == rule:
+            known = use.points
+        else:
+            others.append(use)
+    account.rule_uses = (*others, RuleUse(rule, day, max(0, known + points)))
 
 
 def book(turn: Turn, check_id: str, at: int, day: int, points: int, *, held: bool, **trail: Any) -> int:
     """One lot for points that a check earned at once: held, pending or usable. `trail`: whence they came, if not by the sale."""
-    policy = turn.plan.program.points
-    available_at = midnight(turn.plan.zone, day + policy.pending_days) if policy.pending_days else 0
+    policy, zone = turn.plan.points, turn.plan.zone
+    available_at = midnight(zone, day + policy.pending_days) if policy.pending_days else 0
     pending = available_at > turn.now
     number = turn.new_lot_number()
-    expires_at = expiry_of(policy.expiry, day, turn.plan.zone)
+    expires_at = expiry_of(policy.expiry, day, zone)
     into: Literal["held", "pending", "available"] = "held" if held else "pending" if pending else "available"
     turn.add_lot(Lot(number, points, into, at, available_at, expires_at, check_id if held else "", day=day))
     turn.post("issued", into, points, number)
@@ -230,7 +239,7 @@ def _credit(turn: Turn, wallet: str, awards: tuple[Award, ...], check_id: str, a
     """One lot of that wallet, usable at once unless a review holds it."""
     own = purse(turn, wallet)
     number, points = own.new_lot_number(), sum(given.points for given in awards)
-    expires_at = expiry_of(own.plan.program.points.expiry, day, own.plan.zone)
+    expires_at = expiry_of(own.plan.points.expiry, day, own.plan.zone)
     book: Literal["held", "available"] = "held" if held else "available"
     own.add_lot(Lot(number, points, book, at, 0, expires_at, check_id if held else "", day=day))
     own.post("issued", book, points, number)

@@ -3,10 +3,9 @@
 Every command begins and ends with this, so a balance never depends on when the clock's tick arrived.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import date
-from functools import partial
-from operator import itemgetter
+from typing import Any
 
 import msgspec
 
@@ -17,10 +16,6 @@ from streams.domain.lots import NEVER, ends_at, expire, make_usable
 from streams.domain.plan import Plan
 from streams.domain.turn import Turn
 
-Action = Callable[[int], None]
-Item = tuple[int, int, Action]
-"""(when, rank among equals, what)."""
-_NOTHING: Item = (NEVER, 0, lambda _at: None)
 replace = msgspec.structs.replace
 
 
@@ -29,97 +24,106 @@ def is_due(account: Account, plan: Plan, now: int) -> bool:
     return account.settled_by != plan.key or 0 < account.next_due <= now
 
 
+class Agenda:
+    """The first thing that will happen, found by looking at all of them: the earliest; among equals, that of the lowest rank."""
+
+    __slots__ = ("act", "at", "of", "rank")
+
+    def __init__(self) -> None:
+        self.at = NEVER
+        self.rank = 0
+        self.act: Callable[..., None] = _nothing
+        self.of: tuple[Any, ...] = ()  # what `act` is called with, before the time
+
+    def add(self, at: int, rank: int, act: Callable[..., None], *of: Any) -> None:
+        """Something happens at `at`; 0: never."""
+        if at and (at < self.at or (at == self.at and rank < self.rank)):
+            self.at, self.rank, self.act, self.of = at, rank, act, of
+
+
+def _nothing(at: int) -> None:
+    """What happens in the end."""
+
+
 def settle(turn: Turn) -> int:
     """Let happen what is due at `turn.now`. Answers when the clock should look again; 0: never."""
     while True:
-        at, _, action = min(_agenda(turn), key=itemgetter(0, 1))
-        if at > turn.now:
+        first = _agenda(turn)
+        if first.at > turn.now:
             break
-        turn.reach(max(turn.time, at))
-        action(at)
+        turn.reach(max(turn.time, first.at))
+        first.act(*first.of, first.at)
     turn.reach(turn.now)
-    return 0 if at == NEVER else at
+    return 0 if first.at == NEVER else first.at
 
 
-def _agenda(turn: Turn) -> list[Item]:
+def _agenda(turn: Turn) -> Agenda:
     """All that will happen. Points are released before they can expire."""
-    account = turn.account
+    agenda, account = Agenda(), turn.account
     if account.status == "receipt":
-        return [(account.joined_at + REMEMBER, 9, partial(_forget_receipt, turn))]
-    if account.budget is not None:
-        return [(budgets.due_of(account.budget), 9, partial(budgets.close, turn))]
-    items = _of_lots(turn)
-    for reservation in account.reservations:
-        if reservation.status == "open":
-            items.append((reservation.due, 3, partial(redemption.expire, turn, reservation)))
-    if account.wallets:
-        items.extend(_of_wallets(turn))
-    for waiting in account.waiting:
-        items.append((waiting.due, 4, partial(returns.give_up, turn, waiting)))
-    if account.status == "in":
-        items.extend(_of_tier(turn))
-        items.extend(_of_calendar(turn))
-    return items
+        agenda.add(account.joined_at + REMEMBER, 9, _forget_receipt, turn)
+    elif account.budget is not None:
+        agenda.add(budgets.due_of(account.budget), 9, budgets.close, turn)
+    else:
+        _of_points(turn, agenda)
+        if account.wallets:
+            for own in wallets.purses(turn):
+                _of_points(own, agenda)
+        for waiting in account.waiting:
+            agenda.add(waiting.due, 4, returns.give_up, turn, waiting)
+        if account.status == "in":
+            _of_tier(turn, agenda)
+            _of_calendar(turn, agenda)
+    return agenda
 
 
-def _of_lots(turn: Turn) -> list[Item]:
-    """The first release, the first end and the first notice: no other lot can be next."""
-    account, plan = turn.account, turn.plan
-    days = plan.program.points.notice_days
-    release, notice, over = _NOTHING, _NOTHING, _NOTHING
+def _of_points(turn: Turn, agenda: Agenda) -> None:
+    """Of one wallet: what becomes of its lots and reservations."""
+    account, plan, now = turn.account, turn.plan, turn.time
+    days: int = plan.points.notice_days
+    ahead = (days + 2) * DAY  # no notice comes sooner before the end
     told_of, told_at = 0, 0  # when the notice of that end is due: lots of a month mostly end together
     for lot in account.lots:
-        if lot.book == "pending":
-            if lot.available_at < release[0]:
-                release = lot.available_at, 0, partial(_release, turn, lot)
-        elif lot.book == "available":
-            end = ends_at(lot, account, plan)
-            if end < over[0]:
-                over = end, 2, partial(expire, turn, lot)
-            if days and lot.noticed != end and turn.time < end < NEVER:  # nobody is told of what was over when it came
+        if lot.book == "available":
+            end: int = lot.expires_at
+            if end <= 0:  # most lots say it themselves
+                end = ends_at(lot, account, plan)
+            if end - ahead > agenda.at:
+                continue  # so the first few lots are all that is looked at closely
+            agenda.add(end, 2, expire, turn, lot)
+            if days and lot.noticed != end and now < end < NEVER:  # nobody is told of what was over when it came
                 if end != told_of:
                     told_of, told_at = end, days_after(plan.zone, end, -days)
-                at = max(told_at, lot.earned_at)
-                if at < notice[0]:
-                    notice = at, 1, partial(_notice, turn, end)
-    return [release, notice, over]
+                agenda.add(max(told_at, lot.earned_at), 1, _notice, turn, end)
+        elif lot.book == "pending":
+            agenda.add(lot.available_at, 0, _release, turn, lot)
+    for reservation in account.reservations:
+        if reservation.status == "open":
+            agenda.add(reservation.due, 3, redemption.expire, turn, reservation)
 
 
-def _of_wallets(turn: Turn) -> Iterator[Item]:
-    for own in wallets.purses(turn):
-        yield from _of_lots(own)
-        for reservation in own.account.reservations:
-            if reservation.status == "open":
-                yield reservation.due, 3, partial(redemption.expire, own, reservation)
+def _of_tier(turn: Turn, agenda: Agenda) -> None:
+    agenda.add(tiers.misfit_due(turn), -1, tiers.fit, turn)
+    agenda.add(tiers.warning_due(turn), 5, tiers.warn, turn)
+    agenda.add(tiers.anniversary_due(turn), 6, tiers.anniversary, turn)
+    agenda.add(tiers.review_due(turn), 7, tiers.review, turn)
 
 
-def _of_tier(turn: Turn) -> Iterator[Item]:
-    for rank, due, action in (
-        (-1, tiers.misfit_due, tiers.fit),
-        (5, tiers.warning_due, tiers.warn),
-        (6, tiers.anniversary_due, tiers.anniversary),
-        (7, tiers.review_due, tiers.review),
-    ):
-        at = due(turn)
-        if at:
-            yield at, rank, partial(action, turn)
-
-
-def _of_calendar(turn: Turn) -> Iterator[Item]:
-    account, zone = turn.account, turn.plan.zone
-    if not turn.plan.program.anniversaries:
+def _of_calendar(turn: Turn, agenda: Agenda) -> None:
+    account, plan = turn.account, turn.plan
+    if not plan.program.anniversaries:
         return
-    joined = local_day(zone, account.joined_at)
-    yield midnight(zone, years_later(joined, account.anniversaries + 1)), 7, partial(_anniversary, turn)
+    joined = local_day(plan.zone, account.joined_at)
+    agenda.add(midnight(plan.zone, years_later(joined, account.anniversaries + 1)), 7, _anniversary, turn)
     if account.birthday:
         year = account.birthdays + 1
-        yield midnight(zone, day_in_year(year, account.birthday)), 8, partial(_birthday, turn, year)
+        agenda.add(midnight(plan.zone, day_in_year(year, account.birthday)), 8, _birthday, turn, year)
 
 
 def _release(turn: Turn, lot: Lot, at: int) -> None:
     make_usable(turn, lot)
     turn.say("LOY_POINT_RELEASED", at, points=lot.points)
-    if not turn.plan.program.points.pending_counts_for_tier and turn.account.status == "in":
+    if not turn.plan.points.pending_counts_for_tier and turn.account.status == "in":
         tiers.after_purchase(turn, lot.day, at, None)
 
 
@@ -168,16 +172,18 @@ def remembered_from(now: int) -> int:
 def forget(turn: Turn) -> None:
     """Forget what no repeat or return may ask for any more, once everything due has happened."""
     account, kept_from = turn.account, remembered_from(turn.now)
-    account.applied = tuple(known for known in account.applied if known.now > kept_from)
-    account.returned = tuple(known for known in account.returned if known.at > kept_from)
+    account.applied = tuple([known for known in account.applied if known.now > kept_from])
+    account.returned = tuple([known for known in account.returned if known.at > kept_from])
     account.asked = budgets.remembered(account.asked, account.applied, kept_from)
     long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
-    account.lapsed = tuple(part for part in account.lapsed if part.earned_at > long_ago)
-    account.missed = tuple(part for part in account.missed if part.earned_at > long_ago)
+    account.lapsed = tuple([part for part in account.lapsed if part.earned_at > long_ago])
+    account.missed = tuple([part for part in account.missed if part.earned_at > long_ago])
     account.reservations = tuple(
-        known
-        for known in account.reservations
-        if known.status == "open" or known.due > (long_ago if known.check_id else kept_from)
+        [
+            known
+            for known in account.reservations
+            if known.status == "open" or known.due > (long_ago if known.check_id else kept_from)
+        ]
     )
     for own in wallets.purses(turn):
         forget(own)
@@ -187,11 +193,12 @@ def prune(turn: Turn) -> None:
     """Forget what no rule or tier can ask for any more, this command's included."""
     account, now = turn.account, turn.now
     month_ago = local_day(turn.plan.zone, now - HORIZON) - 31
-    account.rule_uses = tuple(use for use in account.rule_uses if use.day >= month_ago and use.points)
+    account.rule_uses = tuple([use for use in account.rule_uses if use.day >= month_ago and use.points])
     days_from = _days_from(turn)
-    account.days = tuple(known for known in account.days if known.day >= days_from)
+    account.days = tuple([known for known in account.days if known.day >= days_from])
     account.aside = account.aside and qualification.fold_aside(account, days_from)
-    account.tier = replace(account.tier, history=tiers.forget(account.tier.history, now - HORIZON))
+    if account.tier.history:
+        account.tier = replace(account.tier, history=tiers.forget(account.tier.history, now - HORIZON))
 
 
 def _days_from(turn: Turn) -> int:
@@ -201,4 +208,4 @@ def _days_from(turn: Turn) -> int:
     if span.end == 0:
         return today - 70
     previous = qualification.span_of(turn.account, turn.plan, span.first - 1)
-    return min(previous.first, today - 70) - turn.plan.program.tiers.grace_days
+    return min(previous.first, today - 70) - turn.plan.tiers.grace_days

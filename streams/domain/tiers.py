@@ -5,11 +5,9 @@ whenever they arrive.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import msgspec
 
-from schemas.program import LifetimeWindow, RollingWindow
 from streams.domain.account import Account, Day, SaleRecord, Tier
 from streams.domain.calendar import days_after, epoch, local_day, midnight, years_later
 from streams.domain.lots import NEVER
@@ -20,12 +18,15 @@ from streams.domain.turn import Turn
 replace = msgspec.structs.replace
 
 
-class Standing(NamedTuple):
+class Standing:
     """A level that something vouches for, until an instant (NEVER: for ever), and the sums when it was purchases."""
 
-    level: int
-    until: int
-    total: Day | None = None
+    __slots__ = ("level", "total", "until")
+
+    def __init__(self, level: int, until: int, total: Day | None = None) -> None:
+        self.level = level
+        self.until = until
+        self.total = total
 
 
 # ---------------------------------------------------------------- which tier, when
@@ -33,8 +34,9 @@ class Standing(NamedTuple):
 
 def held_at(account: Account, at: int) -> int:
     """The level held just before an instant of the past horizon: what a purchase at that time earns with (C07)."""
-    level = account.tier.history[0][1] if account.tier.history else account.tier.level
-    for since, held in account.tier.history:
+    tier = account.tier
+    level = tier.history[0][1] if tier.history else tier.level
+    for since, held in tier.history:
         if since >= at:
             break
         level = held
@@ -43,38 +45,41 @@ def held_at(account: Account, at: int) -> int:
 
 def _valid_until(account: Account, plan: Plan, span: Span) -> int:
     """How long a level reached in the window is kept."""
-    match plan.program.tiers.window:
-        case LifetimeWindow():
-            return NEVER
-        case RollingWindow(days=days):
-            return midnight(plan.zone, span.end - 1 + days)
-        case _:
-            next_one = plan.program.tiers.valid == "end_of_next_period"
-            return midnight(plan.zone, span_of(account, plan, span.end).end if next_one else span.end)
+    window = plan.tiers.window
+    if window.kind == "lifetime":
+        return NEVER
+    if window.kind == "rolling":
+        return midnight(plan.zone, span.end - 1 + window.days)
+    next_one = plan.tiers.valid == "end_of_next_period"
+    return midnight(plan.zone, span_of(account, plan, span.end).end if next_one else span.end)
 
 
 def _window_that_begins(turn: Turn, at: int) -> int:
     """Until when a level is kept that a review lands on."""
     day = local_day(turn.plan.zone, at)
-    match turn.plan.program.tiers.window:
-        case LifetimeWindow():
-            return NEVER
-        case RollingWindow(days=days):
-            return midnight(turn.plan.zone, day + days)
-        case _:
-            return midnight(turn.plan.zone, span_of(turn.account, turn.plan, day).end)
+    window = turn.plan.tiers.window
+    if window.kind == "lifetime":
+        return NEVER
+    if window.kind == "rolling":
+        return midnight(turn.plan.zone, day + window.days)
+    return midnight(turn.plan.zone, span_of(turn.account, turn.plan, day).end)
 
 
 def _by_purchases(account: Account, plan: Plan, days: Iterable[int]) -> list[Standing]:
     """What the windows of these days vouch for."""
-    totals = [(span, sums(account, plan, span)) for span in {span_of(account, plan, day) for day in days}]
-    return [Standing(qualified(plan, total), _valid_until(account, plan, span), total) for span, total in totals]
+    spans = {span.first: span for span in [span_of(account, plan, day) for day in days]}
+    return [_by_window(account, plan, span) for span in spans.values()]
+
+
+def _by_window(account: Account, plan: Plan, span: Span) -> Standing:
+    total = sums(account, plan, span)
+    return Standing(qualified(plan, total), _valid_until(account, plan, span), total)
 
 
 def _windows_with(account: Account, plan: Plan, day: int) -> list[int]:
     """Days whose windows count a purchase of `day`: for a late one in rolling windows, later purchases' too (A08)."""
-    window = plan.program.tiers.window
-    if not isinstance(window, RollingWindow):
+    window = plan.tiers.window
+    if window.kind != "rolling":
         return [day]
     return [day, *(known.day for known in account.days if day < known.day < day + window.days)]
 
@@ -146,7 +151,7 @@ def after_purchase(turn: Turn, day: int, at: int, sale: SaleRecord | None) -> No
 
 
 def _rise(turn: Turn, reached: Standing, at: int, line: int | None) -> None:
-    sequential = turn.plan.program.tiers.jump == "sequential"
+    sequential = turn.plan.tiers.jump == "sequential"
     for step in range(turn.account.tier.level + 1, reached.level + 1) if sequential else (reached.level,):
         _move(turn, step, at, reached.until, reason="qualified", line=line)
 
@@ -155,7 +160,8 @@ def _tipping_line(turn: Turn, sale: SaleRecord | None, reached: Standing) -> int
     """The first line of the check without which the level would not have been reached; None: it was the visit."""
     if sale is None or reached.total is None:
         return None
-    uncounted = any(lot.number == sale.lot and lot.book in uncounted_books(turn.plan) for lot in turn.account.lots)
+    books = uncounted_books(turn.plan)
+    uncounted = any(lot.number == sale.lot and lot.book in books for lot in turn.account.lots)
     points = {line.line: 0 for line in sale.lines}
     for award in () if uncounted else sale.qualifying:
         for line, given, _ in award.shares:
@@ -170,15 +176,17 @@ def _tipping_line(turn: Turn, sale: SaleRecord | None, reached: Standing) -> int
 
 def _tell_when_close(turn: Turn, at: int) -> None:
     """Once per approach, by the window that runs now: an upgrade or another window makes it a new approach."""
-    account, plan, close = turn.account, turn.plan, turn.plan.program.tiers.close
+    account, plan, close = turn.account, turn.plan, turn.plan.tiers.close
+    if close is None:
+        return
     span = span_of(account, plan, local_day(plan.zone, turn.time))
     gap = missing(plan, account.tier.level, sums(account, plan, span))
-    if close is None or gap is None or gap.missing == 0:
+    if gap is None or gap.missing == 0:
         return
     near = (close.gap is not None and gap.missing <= close.gap) or (
         close.percent is not None and (gap.at_least - gap.missing) * 100 >= gap.at_least * close.percent
     )
-    rolling = isinstance(plan.program.tiers.window, RollingWindow)
+    rolling = plan.tiers.window.kind == "rolling"
     approach = f"{account.tier.level + 1}@{0 if rolling else span.first}"
     if not near:
         account.tier = replace(account.tier, close_to="" if rolling else account.tier.close_to)
@@ -190,7 +198,7 @@ def _tell_when_close(turn: Turn, at: int) -> None:
 
 def before_return(turn: Turn) -> Standing | None:
     """What vouches for the tier before a return takes anything away; None where tiers are kept."""
-    revoked = turn.plan.program.tiers.after_return == "revoke" and turn.account.tier.level
+    revoked = turn.plan.tiers.after_return == "revoke" and turn.account.tier.level
     return vouched(turn, turn.now) if revoked else None
 
 
@@ -219,7 +227,7 @@ def _days_after(turn: Turn, at: int, days: int) -> int:
 
 
 def _review_of(turn: Turn, until: int) -> int:
-    return until if until in (0, NEVER) else _days_after(turn, until, turn.plan.program.tiers.grace_days)
+    return until if until in (0, NEVER) else _days_after(turn, until, turn.plan.tiers.grace_days)
 
 
 def review_due(turn: Turn) -> int:
@@ -235,7 +243,7 @@ def review(turn: Turn, at: int) -> None:
     if best.level >= tier.level:
         account.tier = replace(tier, until=best.until, warned=False, floor=(tier.level, best.until))
         return
-    soft = turn.plan.program.tiers.landing == "one_down" and not isinstance(turn.plan.program.tiers.window, LifetimeWindow)
+    soft = turn.plan.tiers.landing == "one_down" and turn.plan.tiers.window.kind != "lifetime"
     landing = Standing(tier.level - 1 if soft else 0, _window_that_begins(turn, at))
     best = max(best, landing, key=_rank)
     account.tier = replace(tier, floor=(best.level, best.until))
@@ -246,9 +254,9 @@ def _at_review(turn: Turn, at: int) -> Standing:
     """What vouches for a tier at its review. Purchases in the days of grace still count for the period that is over, unless
     a tier ends with the very period that it was reached in (then only the new one counts) or there are no periods.
     """
-    account, plan, rules = turn.account, turn.plan, turn.plan.program.tiers
+    account, plan, rules = turn.account, turn.plan, turn.plan.tiers
     best = vouched(turn, at)
-    if not rules.grace_days or rules.valid == "end_of_period" or isinstance(rules.window, RollingWindow):
+    if not rules.grace_days or rules.valid == "end_of_period" or rules.window.kind == "rolling":
         return best
     over = span_of(account, plan, local_day(plan.zone, account.tier.until - 1))
     total = sums(account, plan, Span(over.first, max(over.end, local_day(plan.zone, at))))
@@ -257,7 +265,7 @@ def _at_review(turn: Turn, at: int) -> Standing:
 
 def warning_due(turn: Turn) -> int:
     """When to warn that the tier may be lost; 0: no more in this period."""
-    tier, days = turn.account.tier, turn.plan.program.tiers.warning_days
+    tier, days = turn.account.tier, turn.plan.tiers.warning_days
     if not days or tier.warned or tier.until in (0, NEVER):
         return 0
     return max(tier.since, _days_after(turn, tier.until, -days))
@@ -270,7 +278,7 @@ def warn(turn: Turn, at: int) -> None:
     due = review_due(turn)
     earned = _at_review(turn, due).level
     if earned < tier.level:
-        lower = max(earned, tier.level - 1) if turn.plan.program.tiers.landing == "one_down" else earned
+        lower = max(earned, tier.level - 1) if turn.plan.tiers.landing == "one_down" else earned
         gap = missing(turn.plan, tier.level - 1, sums(account, turn.plan, _deciding(turn, due)))
         turn.say(
             "LOY_TIER_DOWNGRADE_WARNING",
@@ -286,8 +294,8 @@ def warn(turn: Turn, at: int) -> None:
 def _deciding(turn: Turn, due: int) -> Span:
     """The window whose purchases decide at the review: the one that is over then, or the new one where that ends the tier."""
     account, plan = turn.account, turn.plan
-    periods = not isinstance(plan.program.tiers.window, RollingWindow)
-    new = periods and plan.program.tiers.valid == "end_of_period"
+    periods = plan.tiers.window.kind != "rolling"
+    new = periods and plan.tiers.valid == "end_of_period"
     return span_of(account, plan, local_day(plan.zone, due if new else account.tier.until - 1))
 
 

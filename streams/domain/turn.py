@@ -30,10 +30,11 @@ class Answer:
 class Turn:
     """A command in progress. Made by `decide`, changed by the leaves it calls, then sealed into an outcome."""
 
-    def __init__(self, account: Account, plan: Plan, now: int, cause: str) -> None:
+    def __init__(self, account: Account, plan: Plan, now: int, cause: str, at: int) -> None:
         self.account = account
         self.plan = plan
         self.now = now
+        self.at = at  # when the cause happened in the world
         self.time = 0  # how far settling has come; `now` when it is done
         self.cause = cause
         self.facts: list[Fact] = []
@@ -47,8 +48,9 @@ class Turn:
     def reach(self, time: int) -> None:
         """Settling has come so far, in all wallets at once."""
         self.time = time
-        for purse in self.purses.values():
-            purse.time = time
+        if self.purses:
+            for purse in self.purses.values():
+                purse.time = time
 
     def post(self, source: Book, target: Book, points: int, lot: int = 0) -> None:
         """Move points. A zero is no posting."""
@@ -96,9 +98,8 @@ class Turn:
     def change_lot(self, lot: Lot, **changes: Any) -> Lot:
         """The lot with some fields changed; dropped when nothing is left in it."""
         changed = msgspec.structs.replace(lot, **changes)
-        self.account.lots = tuple(
-            changed if other is lot else other for other in self.account.lots if other is not lot or changed.points
-        )
+        left: bool = changed.points != 0
+        self.account.lots = tuple([changed if other is lot else other for other in self.account.lots if other is not lot or left])
         return changed
 
 
@@ -120,7 +121,7 @@ class Purse(Turn):
     """What a turn does in one wallet. Its facts are told among those of the member's turn, as changes of that wallet."""
 
     def __init__(self, whole: Turn, account: Account) -> None:
-        super().__init__(account, whole.plan.of_wallet(account.key), whole.now, whole.cause)
+        super().__init__(account, whole.plan.of_wallet(account.key), whole.now, whole.cause, whole.at)
         self.facts = whole.facts
         self.time = whole.time
 
