@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.codec import BadRecord, parse_command, parse_inbound
+from schemas.commands import Grant
 from schemas.replies import Reply
-from schemas.topics import COMMANDS, DEAD_LETTERS, REPLIES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.chaos.oracle import NaiveMember, Record, Rules
+from streams.chaos.pots import Pots
 from streams.domain.account import BUDGET_PREFIX, RECEIPT_PREFIX, unpack
 from streams.domain.profile import balance_of
 from streams.log import Record as Logged
@@ -25,7 +27,7 @@ Key = tuple[str, bytes | None, bytes | None]
 
 @dataclass(slots=True)
 class Verdict:
-    """What the judge found. A clean run has nothing but figures of `records`, `accounts` and `repeats`."""
+    """What the judge found. A clean run has figures, and no list of anything."""
 
     records: int = 0
     """At the doors."""
@@ -39,6 +41,9 @@ class Verdict:
     """Ids that took effect more than once."""
     differing: list[str] = field(default_factory=list)
     """Accounts that are not what the naive ledger says, with both figures."""
+    asked: int = 0
+    granted: int = 0
+    """Points of budgets over all members."""
 
     @property
     def ok(self) -> bool:
@@ -46,7 +51,7 @@ class Verdict:
 
 
 class Judge:
-    """Fed with doors, then answers, then commands, then accounts."""
+    """Fed with doors, then answers, then commands and events, then accounts."""
 
     def __init__(self, rules: Rules, members: Mapping[str, str]) -> None:
         """`members`: loyalty id by what the member shows at a till."""
@@ -57,8 +62,9 @@ class Judge:
         self._bodies: Counter[Key] = Counter()
         self._answered: set[str] = set()
         self._applied: defaultdict[str, set[str]] = defaultdict(set)
-        self._commands: defaultdict[str, list[tuple[str | None, int]]] = defaultdict(list)
-        """By account, in order: the origin at a door, None for a tick, and the Kafka time."""
+        self._commands: defaultdict[str, list[tuple[str | Grant | None, int]]] = defaultdict(list)
+        """By account, in order: the origin at a door, what a budget grants, None for a tick; and the Kafka time."""
+        self._pots = Pots(rules)
 
     def door(self, record: Logged) -> None:
         """A record as it arrived."""
@@ -94,10 +100,15 @@ class Judge:
 
     def command(self, record: Logged) -> None:
         """A record of the log of record."""
-        command = parse_command(record.value or b"")
+        command, now = parse_command(record.value or b""), record.timestamp_ms // 1000
+        self._pots.command(command, now)
         if not command.account.startswith((RECEIPT_PREFIX, BUDGET_PREFIX)):
-            origin = None if command.type == "tick" else command.origin
-            self._commands[command.account].append((origin, record.timestamp_ms // 1000))
+            cause = command if isinstance(command, Grant) else None if command.type == "tick" else command.origin
+            self._commands[command.account].append((cause, now))
+
+    def event(self, record: Logged) -> None:
+        """What others are told."""
+        self._pots.event(record)
 
     def outcomes(self) -> None:
         """After all answers: who has none, and what was taken twice."""
@@ -106,23 +117,29 @@ class Judge:
         self.verdict.doubled += [f"{name}: applied from {', '.join(sorted(origins))}" for name, origins in twice]
 
     def accounts(self, rows: Mapping[bytes, bytes]) -> None:
-        """Every member's account against the naive ledger. After all commands."""
+        """Every member's account against the naive ledger, and budgets against theirs. After all commands and events."""
         for member in sorted(set(self._members.values()) | self._commands.keys()):
             self.verdict.accounts += 1
             if difference := self._difference(member, rows.get(member.encode())):
                 self.verdict.differing.append(f"{member}: {difference}")
+        self.verdict.differing += self._pots.judged(rows)
+        self.verdict.asked, self.verdict.granted = self._pots.asked, self._pots.granted
 
     def _difference(self, member: str, row: bytes | None) -> str:
         account = unpack(row, member)
         naive = NaiveMember(self._rules)
-        for origin, now in self._commands[member]:
-            if origin is None:
+        for cause, now in self._commands[member]:
+            if cause is None:
                 naive.pass_time(now)  # how late it is: no later record of an earlier time turns that back
                 continue
-            known = self._doors.get(origin)
+            if isinstance(cause, Grant):
+                naive.grant(cause.check_id, cause.points, now)
+                continue
+            known = self._doors.get(cause)
             if known is None or known[0] != member:
-                return f"a command names {origin}, which is not this member's"
+                return f"a command names {cause}, which is not this member's"
             naive.take(known[1], now)
+        self._pots.member(member, naive)
         balance = balance_of(account)
         found = {name: getattr(balance, name) for name in balance.__struct_fields__ if name != "pending"}
         found["tier"] = self._rules.tiers[account.tier.level][0]
@@ -142,6 +159,8 @@ async def judge(bootstrap: str, changelog: str, rules: Rules, members: Mapping[s
     bench.outcomes()
     async for record in read_topic(bootstrap, COMMANDS.name):
         bench.command(record)
+    async for record in read_topic(bootstrap, EVENTS.name):
+        bench.event(record)
     bench.accounts(_values(await latest_by_key(bootstrap, changelog)))
     return bench.verdict
 

@@ -72,6 +72,8 @@ class Report:
             "doubled": f"{len(self.verdict.doubled):,}",
             "accounts compared": f"{self.verdict.accounts:,}",
             "accounts that differ": f"{len(self.verdict.differing):,}",
+            "points asked of budgets over all members": f"{self.verdict.asked:,}",
+            "of them granted": f"{self.verdict.granted:,}",
             "worst reply gap (nobody answered)": f"{self.answers.worst_silence():.1f} s",
             "longest wait for a reply": f"{self.answers.worst_wait:.1f} s",
             "catch-up after the last fault": f"{self.catch_up:.1f} s",

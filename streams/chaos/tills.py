@@ -22,7 +22,7 @@ from streams.chaos.poison import poisoned
 from streams.chaos.schedule import TILLS, Kind
 from streams.chaos.shopping import Body, Shopping
 
-RULES = Rules(expiry_months=0, reservation_minutes=4 * 1440)
+RULES = Rules(expiry_months=0, reservation_minutes=4 * 1440, bonus=7, bonus_cap=300)
 START = int(datetime(2024, 3, 20, 10, 0, tzinfo=UTC).timestamp())
 """Before a month ends, and with it points."""
 SIMULATED_SECONDS = 8640

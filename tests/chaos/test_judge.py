@@ -5,7 +5,7 @@ from itertools import islice
 import orjson
 import pytest
 
-from schemas.topics import COMMANDS, DEAD_LETTERS, REPLIES
+from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.chaos.judge import Judge
 from streams.chaos.memory import Memory
 from streams.chaos.oracle import as_program
@@ -32,6 +32,7 @@ async def evidence():
         "doors": [record for door in DOORS for record in topics[door]],
         "answers": topics[REPLIES.name] + topics[DEAD_LETTERS.name],
         "commands": topics[COMMANDS.name],
+        "events": topics[EVENTS.name],
         "rows": dict(memory.rows),
     }
 
@@ -47,6 +48,8 @@ def judged(evidence):
     judge.outcomes()
     for record in evidence["commands"]:
         judge.command(record)
+    for record in evidence["events"]:
+        judge.event(record)
     judge.accounts(evidence["rows"])
     return judge.verdict
 
@@ -57,6 +60,7 @@ async def test_a_clean_run_is_passed(evidence):
     assert verdict.records == RECORDS + 40
     assert verdict.accounts == 40
     assert verdict.repeats > 0
+    assert 0 < verdict.granted < verdict.asked
 
 
 async def test_what_was_acknowledged_and_is_not_there_is_lost(evidence):
@@ -84,7 +88,12 @@ def with_origin(record, origin):
 
 async def test_a_command_that_is_not_in_the_log_shows_in_the_account(evidence):
     verdict = judged(evidence | {"commands": without_an_earning_sale(evidence)})
-    assert len(verdict.differing) == 1
+    assert {text.split(":")[0] for text in verdict.differing} >= {account_of(evidence)}
+
+
+def account_of(evidence):
+    (gone,) = [one for one in evidence["commands"] if one not in without_an_earning_sale(evidence)]
+    return orjson.loads(gone.value)["account"]
 
 
 def without_an_earning_sale(evidence):
@@ -92,7 +101,7 @@ def without_an_earning_sale(evidence):
         one for one in evidence["answers"] if b'"earned":0' not in (one.value or b"") and b'"earned":' in (one.value or b"")
     )
     origin = earning.header("origin")
-    return [one for one in evidence["commands"] if orjson.loads(one.value)["origin"] != origin]
+    return [one for one in evidence["commands"] if orjson.loads(one.value).get("origin") != origin]
 
 
 async def test_an_account_one_point_off_is_found(evidence):
@@ -107,6 +116,60 @@ async def test_an_account_one_point_off_is_found(evidence):
 
 def replaced(struct, **changes):
     return type(struct)(**{name: getattr(struct, name) for name in struct.__struct_fields__} | changes)
+
+
+def first(evidence, kind, **fields):
+    """The place of the first such command."""
+    bodies = (orjson.loads(one.value) for one in evidence["commands"])
+    return next(n for n, body in enumerate(bodies) if body["type"] == kind and body.items() >= fields.items())
+
+
+def changed(record, **fields):
+    body = orjson.dumps(orjson.loads(record.value) | fields)
+    return Record(record.topic, record.partition, record.offset, record.timestamp_ms, record.key, body, record.headers)
+
+
+async def test_a_budget_that_grants_another_number_of_points_is_found(evidence):
+    at = first(evidence, "grant", points=7)
+    evidence["commands"][at] = changed(evidence["commands"][at], points=6)
+    differing = judged(evidence).differing
+    assert any("bonus of" in text and "granted 6, not 7" in text for text in differing)
+
+
+async def test_a_budget_that_grants_above_its_cap_is_found(evidence):
+    at = first(evidence, "grant", points=0)
+    evidence["commands"][at] = changed(evidence["commands"][at], points=500)
+    differing = judged(evidence).differing
+    assert any("granted 500, not 0" in text for text in differing)
+    assert any(f"points are out, of {RULES.bonus_cap}" in text for text in differing)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("ask_budget", "asked 0, not 7"), ("grant", "granted -1, not 7"), ("return_budget", "brought back 0, not")]
+)
+async def test_a_word_to_or_of_a_budget_that_is_missing_is_found(evidence, kind, said):
+    evidence["commands"].pop(first(evidence, kind))
+    assert any(said in text for text in judged(evidence).differing)
+
+
+async def test_a_grant_and_a_return_that_are_said_twice_count_once(evidence):
+    for kind in ("ask_budget", "grant", "return_budget"):
+        at = first(evidence, kind)
+        evidence["commands"].insert(at, evidence["commands"][at])
+    assert judged(evidence).ok
+
+
+async def test_points_of_a_budget_that_no_event_tells_of_are_found(evidence):
+    evidence["events"] = [one for one in evidence["events"] if b'"rule":"bonus"' not in one.value or b"ACCRUAL" not in one.value]
+    assert all("told 0, not " in text for text in judged(evidence).differing)
+    assert judged(evidence).differing
+
+
+async def test_a_budget_that_has_another_sum_in_its_books_is_found(evidence):
+    key, row = next((key, row) for key, row in evidence["rows"].items() if key.startswith(b"budget:"))
+    account = unpack(row, key.decode())
+    evidence["rows"][key] = pack(replaced(account, budget=replaced(account.budget, granted=account.budget.granted + 1)))
+    assert judged(evidence).differing == [f"{key.decode()}: granted {account.budget.granted + 1}, not {account.budget.granted}"]
 
 
 async def test_an_account_that_is_not_there_is_found(evidence):

@@ -2,7 +2,7 @@
 
 Law: it shares nothing with `streams.domain`, only the contract's models. It is fed the accepted wire records in topic order, each
 with its Kafka timestamp; slow, plain, and right by inspection. It knows one kind of program (`Rules`), enough to judge all of
-earning, expiry, redemption, returns, debts, adjustments and yearly spend tiers.
+earning, expiry, redemption, returns, debts, adjustments and yearly spend tiers. What budgets gave is told to it.
 """
 
 from collections import defaultdict
@@ -14,7 +14,17 @@ from schemas.checks import AnyCheck, Return, Sale, Void
 from schemas.members import Adjust, Approve, ConvertPoints, OptIn, OptOut
 from schemas.redemptions import AnyRedemption, Cancel, Confirm, Reserve
 from streams.chaos.oracle.parts import Booking, Bought, Figures, Waiting, add, came_back
-from streams.chaos.oracle.rules import Rules, earning_minor, line_points, line_stars, net, record_id, seconds
+from streams.chaos.oracle.rules import (
+    Rules,
+    earning_minor,
+    line_bonus,
+    line_points,
+    line_stars,
+    net,
+    record_id,
+    seconds,
+    shared_out,
+)
 from streams.chaos.oracle.wallet import NaiveWallet
 
 DAY = 86_400
@@ -163,9 +173,32 @@ class NaiveMember(NaiveWallet):
         self.stars.totals["earned"] += number
         if number:
             bought.star_lot = self.stars.new_points(number, seconds(sale.at), sale.at.date())
+        bought.asked = line_bonus(earning, self.rules)
         self.spend[sale.at.year] += sum(earning.values())
         self._climb(sale.at.date())
         self._waited_for(bought, name)
+
+    def grant(self, sale: str, points: int, now: int) -> None:
+        """What the budget over all members gave for a sale; once, however often it is said."""
+        bought = self.sales.get(sale)
+        if bought is not None and bought.granted >= 0:
+            return
+        now = max(now, self.now)
+        self.pass_time(now)
+        if bought is not None:
+            bought.granted = points
+            if self.joined and self.remembers(bought.seen, now):
+                self._book(bought, points)
+        self.expire(now)
+
+    def _book(self, bought: Bought, points: int) -> None:
+        """What came back of the sale meanwhile is not booked."""
+        bought.bonus = dict(zip(bought.asked, shared_out(points, list(bought.asked.values())), strict=True))
+        back = came_back(bought)
+        bought.booked = bought.kept = sum(given - floor(given * back[line]) for line, given in bought.bonus.items())
+        self.totals["earned"] += bought.booked
+        if bought.booked:
+            bought.bonus_lot = self.new_points(bought.booked, seconds(bought.sale.at), bought.sale.at.date())
 
     def _waited_for(self, bought: Bought, name: str) -> None:
         """The returns that came before their sale."""
@@ -215,6 +248,10 @@ class NaiveMember(NaiveWallet):
         self.spend[bought.sale.at.year] -= fallen(bought.earning)
         for booking in self.bookings.values():
             self._restore(booking, sale, bought)
+        if bought.bonus:
+            bonus = fallen(bought.bonus)
+            bought.kept -= bonus
+            self.take_points(bonus, bought.bonus_lot)
         self.take_points(points, bought.lot)
         self.stars.take_points(fallen(bought.stars), bought.star_lot)
         return True

@@ -58,6 +58,17 @@ class Bought:
     stars: dict[int, int] = field(default_factory=dict)
     """Line -> stars."""
     star_lot: int = 0
+    asked: dict[int, int] = field(default_factory=dict)
+    """Line -> points asked of the budget over all members."""
+    granted: int = -1
+    """What it gave, -1: not answered."""
+    bonus: dict[int, int] = field(default_factory=dict)
+    """Line -> points of that."""
+    booked: int = 0
+    """Points of it that the member got, less what had come back before."""
+    kept: int = 0
+    """And that no return has taken: the rest is the budget's again."""
+    bonus_lot: int = 0
 
 
 @dataclass

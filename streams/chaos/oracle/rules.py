@@ -13,6 +13,9 @@ from schemas.checks import Line, Return, Sale, Void, check_id
 from schemas.program import Program
 from schemas.redemptions import Cancel, Confirm, Reserve
 
+BONUS = "bonus"
+"""The rule with a cap over all members."""
+
 
 @dataclass(frozen=True)
 class Rules:
@@ -41,6 +44,10 @@ class Rules:
     stars_debt: Literal["allow", "floor"] = "allow"
     stars_become: tuple[int, int] = (3, 40)
     """So many stars become so many points."""
+    bonus: int = 0
+    """Points beside for each sale that earns, as far as a budget over all members has them; 0: none."""
+    bonus_cap: int = 0
+    """What that budget has for the purchases of a day."""
 
 
 def as_program(rules: Rules) -> Program:
@@ -75,6 +82,9 @@ def as_program(rules: Rules) -> Program:
     }
     if rules.stars:
         _add_stars(program, rules)
+    if rules.bonus:
+        cap = {"points": rules.bonus_cap, "per": "day", "over": "program"}
+        program["earning"]["rules"].append({"kind": "check_bonus", "id": BONUS, "points": rules.bonus, "cap": cap})
     return Program.model_validate_json(orjson.dumps(program))
 
 
@@ -142,6 +152,11 @@ def line_stars(sale: Sale, earning: dict[int, int], rules: Rules) -> dict[int, i
         line.line: line.quantity // 1000 if rules.stars and earning[line.line] and is_in(line, rules.stars) else 0
         for line in sale.lines
     }
+
+
+def line_bonus(earning: dict[int, int], rules: Rules) -> dict[int, int]:
+    """What is asked of the budget for each line of a sale that earns."""
+    return dict(zip(earning, shared_out(rules.bonus, list(earning.values())), strict=True))
 
 
 def line_points(sale: Sale, earning: dict[int, int], rules: Rules) -> dict[int, list[int]]:
