@@ -1,15 +1,21 @@
-"""Bytes and models: the only place that parses or prints the wire."""
+"""Bytes, models and records: the only place that parses or prints the wire.
+
+What others write is read as models (pydantic, strict), what we wrote ourselves as records (msgspec): docs/adr/0010.
+"""
 
 import re
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_args, get_origin
 
+import msgspec
 import orjson
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from schemas.checks import AnyCheck, Check, Sale
+from schemas import records
+from schemas.checks import AnyCheck, Check
 from schemas.codes import Code
-from schemas.commands import AnyCommand, Command
 from schemas.members import AnyMemberCommand, MemberCommand
+from schemas.records import AnyCommand, Record
 from schemas.redemptions import AnyRedemption, RedemptionRequest
 from schemas.topics import CHECKS, MEMBER_COMMANDS, RECORD_BYTES_MAX, REDEMPTIONS
 
@@ -18,7 +24,6 @@ _KEYS_ONLY = ConfigDict(cache_strings="keys")
 _CHECK: TypeAdapter[AnyCheck] = TypeAdapter(Check, config=_KEYS_ONLY)
 _REDEMPTION: TypeAdapter[AnyRedemption] = TypeAdapter(RedemptionRequest)
 _MEMBER: TypeAdapter[AnyMemberCommand] = TypeAdapter(MemberCommand)
-_COMMAND: TypeAdapter[AnyCommand] = TypeAdapter(Command, config=_KEYS_ONLY)
 
 INBOUND: dict[str, TypeAdapter[Any]] = {
     CHECKS.name: _CHECK,
@@ -71,24 +76,66 @@ def _path(steps: tuple[int | str, ...]) -> str:
     return ".".join(str(step) if _FIELD.fullmatch(str(step)) else "?" for step in steps) or "(root)"
 
 
+# ---------------------------------------------------------------- our own records
+
+
+class _Kind(msgspec.Struct):
+    """What a command is; and what it carries, where that comes in kinds of its own."""
+
+    type: str = ""
+    request: "_Kind | None" = None
+    decision: "_Kind | None" = None
+
+
+def type_of(record: type[Record]) -> str:
+    """What `type` says in every record of that kind."""
+    return str(record.__annotations__["type"].__args__[0])
+
+
+def _forms() -> Iterator[tuple[tuple[str, str], Any]]:
+    """Every command by its kind and that of what it carries."""
+    for command in get_args(AnyCommand):
+        record, carried = get_origin(command) or command, get_args(command)
+        for part in get_args(carried[0]) if carried else ():
+            yield (type_of(record), type_of(part)), record[part]
+        if not carried:
+            yield (type_of(record), ""), record
+
+
+R = TypeVar("R", bound=Record)
+_KIND = msgspec.json.Decoder(_Kind)
+_DECODERS: dict[tuple[str, str], msgspec.json.Decoder[AnyCommand]] = {kind: msgspec.json.Decoder(form) for kind, form in _forms()}
+_SALE = msgspec.json.Decoder(records.Sale)
+_ENCODE = msgspec.json.Encoder().encode
+
+
 def parse_command(value: bytes) -> AnyCommand:
-    """A command of our own log. Raises ValidationError: on our own log that is a bug, not bad input.
+    """A command of our own log. Raises msgspec.DecodeError, UnicodeDecodeError, LookupError: there that is a bug, not bad input.
 
     Fields that it does not know are left alone: a newer version writes them while this one still runs. The doors stay strict.
     """
-    return _COMMAND.validate_json(value, extra="ignore")
+    kind = _KIND.decode(value)
+    carried = kind.request or kind.decision
+    return _DECODERS[kind.type, carried.type if carried else ""].decode(value)
 
 
-def encode(model: BaseModel) -> bytes:
-    """The model as compact JSON; what has its default and was not given is left out."""
-    return model.model_dump_json(exclude_defaults=True).encode()
+def parse_sale(value: bytes) -> records.Sale:
+    """A sale that this system printed before. Raises msgspec.DecodeError: that is a bug."""
+    return _SALE.decode(value)
+
+
+def record_of(model: BaseModel, kind: type[R]) -> R:
+    """What the core takes of a model that was read at a door."""
+    return msgspec.convert(model, kind, from_attributes=True)
+
+
+def encode(record: BaseModel | Record) -> bytes:
+    """As compact JSON; what has its default is left out. A record is printed to the very bytes of its model."""
+    if isinstance(record, Record):
+        return _ENCODE(record)
+    return record.model_dump_json(exclude_defaults=True).encode()
 
 
 def dumps(value: dict[str, Any]) -> bytes:
     """A plain record as compact JSON, keys in the order given."""
     return orjson.dumps(value)
-
-
-def parse_sale(value: bytes) -> Sale:
-    """A sale that this system printed before. Raises ValidationError: that is a bug."""
-    return Sale.model_validate_json(value)

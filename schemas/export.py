@@ -1,4 +1,4 @@
-"""Prints what others read from the models: JSON Schemas, the AsyncAPI document, the table of codes.
+"""Prints what others read from the models: JSON Schemas, the AsyncAPI document, the core's records, the table of codes.
 
 Law: what is committed is the promise. `python -m schemas.export` writes, but refuses to break the promise unless told
 `--allow-breaking`; `--check` writes nothing and fails on any difference. Same models, same bytes.
@@ -19,6 +19,7 @@ from schemas.asyncapi import asyncapi
 from schemas.base import Model
 from schemas.codes import Code
 from schemas.compatibility import Direction, breaking_changes
+from schemas.derive import records
 from schemas.events import EVENTS, Event, dataschema
 from schemas.topics import EVENTS as EVENTS_TOPIC
 from schemas.topics import REPLIES, TOPICS, Topic
@@ -102,7 +103,7 @@ def documents() -> dict[str, str]:
     }
     head = "# Printed from schemas/topics.py and the models by `make schemas`. Do not edit.\n"
     body: str = yaml.safe_dump(asyncapi(kinds), sort_keys=False, allow_unicode=True, width=120)
-    return schemas | {"schemas/asyncapi.yaml": head + body, "docs/codes.md": _codes()}
+    return schemas | {"schemas/asyncapi.yaml": head + body, "schemas/records.py": records(), "docs/codes.md": _codes()}
 
 
 def _codes() -> str:

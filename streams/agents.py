@@ -15,9 +15,9 @@ from schemas.base import POINTS_MAX
 from schemas.checks import AnyCheck
 from schemas.codec import BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
-from schemas.commands import AnyCommand
 from schemas.earning import MAIN
 from schemas.members import AnyMemberCommand, Identity
+from schemas.records import AnyCommand
 from schemas.redemptions import AnyRedemption
 from schemas.topics import (
     CHECKS,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from schemas.codec import parse_command
-from schemas.commands import AnyCommand, ApplyReturn, ApplySale, ApplyVoid, Join
+from schemas.records import AnyCommand, ApplyReturn, ApplySale, ApplyVoid, Join
 from schemas.topics import COMMANDS
 from streams.domain.account import RECEIPT_PREFIX
 from streams.log import read_topic

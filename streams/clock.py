@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from schemas.commands import Tick
+from schemas.records import Tick
 from streams import metrics
 from streams.agents import send_command
 from streams.domain.account import Account, Head, due_of

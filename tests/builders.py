@@ -14,10 +14,10 @@ from typing import Any, Self
 
 import orjson
 
-from schemas.codec import parse_command
-from schemas.commands import AnyCommand
+from schemas.codec import encode, parse_command
 from schemas.events import Event, parse_event
 from schemas.program import Program
+from schemas.records import AnyCommand
 from schemas.replies import Reply
 from streams.domain import render
 from streams.domain.account import Account, Books, pack, unpack
@@ -430,7 +430,7 @@ class Member(Log):
     def take_receipt(self, sale: AnyCommand, *, claim: str | None = None) -> Step:
         """The second half of a claim: the sale is the member's."""
         claim_id = claim or self.fresh("c")
-        check = orjson.loads(sale.check.model_dump_json(exclude_defaults=True))  # type: ignore[union-attr]
+        check = orjson.loads(encode(sale.check))  # type: ignore[union-attr]
         return self.send(self.command("take_receipt", sale.id, check=check, claim_id=claim_id))
 
 

@@ -7,8 +7,8 @@ from random import Random
 from typing import Any
 
 from schemas.codec import encode
-from schemas.commands import AnyCommand
 from schemas.program import Program
+from schemas.records import AnyCommand
 from streams.domain import budgets
 from streams.domain.account import BUDGET_PREFIX, Account
 from streams.domain.calendar import epoch

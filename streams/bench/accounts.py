@@ -12,9 +12,9 @@ import msgspec
 from pydantic import TypeAdapter
 
 from schemas.checks import AnyCheck, Check
-from schemas.commands import Tick
 from schemas.members import AnyMemberCommand, Identity, MemberCommand
 from schemas.program import Program
+from schemas.records import Tick
 from streams.baskets import Arrival, checks, enrolments, weeks
 from streams.domain.account import Account, pack
 from streams.domain.decide import decide

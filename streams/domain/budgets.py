@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from schemas.codes import Code
-from schemas.commands import AnyCommand, AskBudget, Grant, ReturnBudget
+from schemas.records import AnyCommand, AskBudget, Grant, ReturnBudget
 from streams.domain.account import BUDGET_PREFIX, REMEMBER, Account, Applied, Award
 from streams.domain.calendar import DAY, midnight, month_end
 from streams.domain.lots import NEVER

@@ -7,7 +7,7 @@ settling, so the clock only ever confirms what a later command would have found 
 from typing import NamedTuple, assert_never
 
 from schemas.codes import Code
-from schemas.commands import (
+from schemas.records import (
     AdjustPoints,
     AnswerOffer,
     AnyCommand,
@@ -16,6 +16,7 @@ from schemas.commands import (
     ApplyVoid,
     AskBudget,
     AskReceipt,
+    Confirm,
     Convert,
     Decide,
     Grant,
@@ -27,7 +28,6 @@ from schemas.commands import (
     Tick,
     Update,
 )
-from schemas.redemptions import Confirm
 from streams.domain import budgets, desk, grants, receipts, wallets
 from streams.domain.account import APPLIED_MAX, HORIZON, OUTCOME_BYTES_MAX, RECEIPT_PREFIX, Account, Applied
 from streams.domain.calendar import DAY, epoch

@@ -6,8 +6,7 @@ Rows B06, C07, E02, F09 of the capabilities.
 from typing import assert_never
 
 from schemas.codes import Code
-from schemas.commands import AdjustPoints, AnswerOffer, Decide, Join, Leave, Update
-from schemas.members import Approve, Review, SetTier
+from schemas.records import AdjustPoints, AnswerOffer, AnyDecision, Approve, Decide, Join, Leave, Review, SetTier, Update
 from streams.domain import redemption, returns, settle, tiers
 from streams.domain.account import OFFERS_MAX, Lot, Suggested
 from streams.domain.calendar import epoch
@@ -87,7 +86,7 @@ def answer_offer(turn: Turn, command: AnswerOffer) -> None:
         turn.say("LOY_OFFER_RESULT", epoch(command.at), offer=command.offer, result=command.result)
 
 
-def decide_at_desk(turn: Turn, command: Decide) -> None:
+def decide_at_desk(turn: Turn, command: Decide[AnyDecision]) -> None:
     """Approve, review or set a tier."""
     match command.decision:
         case Approve() as approval:

@@ -6,8 +6,8 @@ rounding happen once per check; the whole is shared out by largest remainder, to
 
 from typing import NamedTuple, assert_never
 
-from schemas.checks import Sale
 from schemas.earning import AnyRule, Threshold
+from schemas.records import Sale
 from streams.domain.account import Award, Cut, Joined, SoldLine
 from streams.domain.plan import Circumstances, CompiledRule, Goods, Plan
 from streams.domain.rounding import apportion, rounded, whole_shares

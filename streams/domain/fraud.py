@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from math import asin, cos, radians, sin, sqrt
 from typing import Any, NamedTuple, assert_never
 
-from schemas.checks import Sale
 from schemas.program import AnySignal, ImpossibleTravel, ReturnRatio, Velocity
+from schemas.records import Sale
 from streams.domain.account import Account, Applied
 from streams.domain.plan import TRAVEL_SECONDS, Plan
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from schemas.base import POINTS_MAX
-from schemas.commands import Grant
+from schemas.records import Grant
 from streams.domain import tiers
 from streams.domain.account import Award, Beside, Cut, SaleRecord
 from streams.domain.budgets import give_back

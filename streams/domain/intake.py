@@ -8,27 +8,14 @@ from datetime import datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, Protocol, assert_never
 
+import msgspec
 import orjson
 from pydantic import BaseModel
 
+from schemas import records
 from schemas.checks import AnyCheck, Return, Sale, Void, check_id
-from schemas.codec import BadRecord
+from schemas.codec import BadRecord, encode, record_of, type_of
 from schemas.codes import Code
-from schemas.commands import (
-    AdjustPoints,
-    AnswerOffer,
-    AnyCommand,
-    ApplyReturn,
-    ApplySale,
-    ApplyVoid,
-    AskReceipt,
-    Convert,
-    Decide,
-    Join,
-    Leave,
-    Redeem,
-    Update,
-)
 from schemas.members import (
     Adjust,
     AnyMemberCommand,
@@ -49,14 +36,38 @@ from schemas.members import (
     SetTier,
     UpdateContact,
 )
-from schemas.redemptions import AnyRedemption
+from schemas.records import (
+    AdjustPoints,
+    AnswerOffer,
+    AnyCommand,
+    ApplyReturn,
+    ApplySale,
+    ApplyVoid,
+    AskReceipt,
+    Convert,
+    Decide,
+    Join,
+    Leave,
+    Redeem,
+    Update,
+)
+from schemas.redemptions import AnyRedemption, Cancel, Confirm, Reserve
 from streams.domain.account import RECEIPT_PREFIX
 from streams.domain.calendar import epoch, instant, midnight
 from streams.domain.identifiers import IdentifierError, identity_key, normalise
 from streams.domain.plan import Plan
 from streams.domain.render import DESK
 
+replace = msgspec.structs.replace
 FUTURE_SECONDS = 86_400  # how far the sender's clock may run ahead
+
+_CARRIED = (Sale, Return, Void, Reserve, Confirm, Cancel, Approve, Review, SetTier, Claim)
+_KEPT: dict[type, Any] = {model: getattr(records, model.__name__) for model in _CARRIED}
+
+
+def _kept(record: Any) -> Any:
+    """What the core keeps of a record: of a check it has not even a field for who showed which card."""
+    return record_of(record, _KEPT[type(record)])
 
 
 class Lookup(Protocol):
@@ -131,10 +142,12 @@ class Intake:
         found = self.resolve(check.member) if check.member is not None else Code.OK
         program = found.program if isinstance(found, Identity) else self.rules.program
         plan = self._plan(program, at)
-        _require_consistent(check, plan)
-        account = found.loyalty_id if isinstance(found, Identity) else RECEIPT_PREFIX + _subject(check)
+        nameless: records.AnyCheck = _kept(check)
+        _require_consistent(nameless, plan)
+        name = check_id(check)
+        account = found.loyalty_id if isinstance(found, Identity) else RECEIPT_PREFIX + _subject(nameless, name)
         note = Code.OK if isinstance(found, Identity) else found
-        return Taken(commands=(_apply(check, account, plan.key, note, arrived.origin),))
+        return Taken(commands=(_apply(nameless, name, account, plan.key, note, arrived.origin),))
 
     # ------------------------------------------------------------ pos.redemptions
 
@@ -151,9 +164,9 @@ class Intake:
             id=request.request_id,
             account=found.loyalty_id,
             program=self._plan(found.program, at).key,
-            fingerprint=fingerprint(request),
+            fingerprint=_fingerprint(request),
             origin=arrived.origin,
-            request=request.model_copy(update={"member": f"loyalty:{found.loyalty_id}"}),
+            request=replace(_kept(request), member=f"loyalty:{found.loyalty_id}"),
         )
         return Taken(commands=(command,))
 
@@ -190,7 +203,7 @@ class Intake:
             case ConvertPoints(wallet=wallet, into=into, points=points):
                 return Taken(commands=(self._command(Convert, command, known, arrived, wallet=wallet, into=into, points=points),))
             case Approve() | Review() | SetTier():
-                return Taken(commands=(self._command(Decide, command, known, arrived, decision=command),))
+                return Taken(commands=(self._command(Decide, command, known, arrived, decision=_kept(command)),))
             case OfferResponse(offer=offer, result=result):
                 return Taken(commands=(self._command(AnswerOffer, command, known, arrived, offer=offer, result=result),))
             case Claim():
@@ -201,11 +214,11 @@ class Intake:
         if kind is not Decide:
             fields["at"] = cause.at
         command: AnyCommand = kind(
-            type=kind.model_fields["type"].annotation.__args__[0],
+            type=type_of(kind),
             id=cause.command_id,
             account=cause.loyalty_id,
             program=self._plan(known.program, arrived.at).key,
-            fingerprint=fingerprint(cause, "contact"),
+            fingerprint=_fingerprint(cause, "contact"),
             origin=arrived.origin,
             **fields,
         )
@@ -252,9 +265,9 @@ class Intake:
             id=command.command_id,
             account=RECEIPT_PREFIX + command.check_id,
             program=self._plan(known.program, noon).key,
-            fingerprint=fingerprint(command),
+            fingerprint=_fingerprint(command),
             origin=arrived.origin,
-            claim=command,
+            claim=_kept(command),
             claimant=command.loyalty_id,
         )
 
@@ -267,51 +280,54 @@ def _happened(at: datetime, arrived: Arrived) -> int:
     return epoch(at)
 
 
-def fingerprint(record: BaseModel, *without: str) -> str:
+def fingerprint(content: bytes) -> str:
     """Of the content, whoever showed which card: the same id with another fingerprint is another record."""
-    content = record.model_dump_json(exclude={"member", *without}, exclude_defaults=True)
-    return blake2b(content.encode(), digest_size=8).hexdigest()
+    return blake2b(content, digest_size=8).hexdigest()
 
 
-def _subject(check: AnyCheck) -> str:
+def _fingerprint(record: BaseModel, *without: str) -> str:
+    """The same of what is printed for this alone."""
+    return fingerprint(record.model_dump_json(exclude={"member", *without}, exclude_defaults=True).encode())
+
+
+def _subject(check: records.AnyCheck, name: str) -> str:
     """The receipt an anonymous check is about: itself, or the sale it takes back."""
-    return check_id(check) if isinstance(check, Sale) else (check.of or check_id(check))
+    return name if isinstance(check, records.Sale) else (check.of or name)
 
 
-def _apply(check: AnyCheck, account: str, program: str, note: Code, origin: str) -> AnyCommand:
+def _apply(check: records.AnyCheck, name: str, account: str, program: str, note: Code, origin: str) -> AnyCommand:
     envelope: dict[str, Any] = {
-        "id": check_id(check),
+        "id": name,
         "account": account,
         "program": program,
-        "fingerprint": fingerprint(check),
+        "fingerprint": fingerprint(encode(check)),
         "origin": origin,
         "note": note,
     }
-    nameless: Any = check.model_copy(update={"member": None})
     match check:
-        case Sale():
-            return ApplySale(type="sale", check=nameless, **envelope)
-        case Return():
-            return ApplyReturn(type="return", check=nameless, **envelope)
-        case Void():
-            return ApplyVoid(type="void", check=nameless, **envelope)
+        case records.Sale():
+            return ApplySale(type="sale", check=check, **envelope)
+        case records.Return():
+            return ApplyReturn(type="return", check=check, **envelope)
+        case records.Void():
+            return ApplyVoid(type="void", check=check, **envelope)
     assert_never(check)
 
 
-def _require_consistent(check: AnyCheck, plan: Plan) -> None:
+def _require_consistent(check: records.AnyCheck, plan: Plan) -> None:
     """What a schema cannot say: sums, references, the program's own limits."""
     program = plan.program
     if program.unknown_outlets == "refuse" and check.outlet not in plan.outlets:
         raise BadRecord(Code.UNKNOWN_OUTLET, f"outlet: {check.outlet}")
-    if isinstance(check, Void):
+    if isinstance(check, records.Void):
         return
     if check.currency != program.currency:
         raise BadRecord(Code.CURRENCY_NOT_IN_PROGRAM, f"currency: {check.currency}; the program counts {program.currency}")
-    if isinstance(check, Sale):
+    if isinstance(check, records.Sale):
         _require_sums(check)
 
 
-def _require_sums(sale: Sale) -> None:
+def _require_sums(sale: records.Sale) -> None:
     numbers = [line.line for line in sale.lines]
     if len(set(numbers)) < len(numbers):
         raise BadRecord(Code.DUPLICATE_LINE, "lines: two have the same number")

@@ -5,7 +5,6 @@ from datetime import time
 from functools import lru_cache
 from typing import NamedTuple, assert_never
 
-from schemas.checks import Line, Sale
 from schemas.earning import BASE, MAIN, AnyRule, Earning, Exclusions, Threshold, Where
 from schemas.points import PointsPolicy, Wallet
 from schemas.program import (
@@ -19,6 +18,7 @@ from schemas.program import (
     Tier,
     Velocity,
 )
+from schemas.records import Line, Sale
 from streams.domain.calendar import epoch
 from streams.domain.expression import Facts, compile_expression
 

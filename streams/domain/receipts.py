@@ -5,13 +5,15 @@ time. A return of a claimed receipt goes the same way. The second command derive
 it with the same id.
 """
 
-from schemas.checks import Sale
+import msgspec
+
 from schemas.codec import encode, parse_command, parse_sale
 from schemas.codes import Code
-from schemas.commands import AnyCommand, ApplyReturn, ApplySale, ApplyVoid, AskReceipt, TakeReceipt
+from schemas.records import AnyCommand, ApplyReturn, ApplySale, ApplyVoid, AskReceipt, Sale, TakeReceipt
 from streams.domain.calendar import epoch
 from streams.domain.turn import Turn
 
+replace = msgspec.structs.replace
 RETURNED = "-"  # who "claimed" a receipt that was returned
 
 
@@ -30,7 +32,7 @@ def keep(turn: Turn, command: ApplySale | ApplyReturn | ApplyVoid) -> bytes:
         ):  # its sale may be on its way, or a member's: then the return needs the card
             turn.answer.status, turn.answer.code = "parked", Code.SALE_AWAITED
     else:
-        return encode(command.model_copy(update={"account": account.claimed_by, "program": account.program, "note": Code.OK}))
+        return encode(replace(command, account=account.claimed_by, program=account.program, note=Code.OK))
     return b""
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.codes import Code
 from schemas.earning import MAIN
-from schemas.redemptions import AnyRedemption, Cancel, Confirm, Reserve
+from schemas.records import AnyRequest, Cancel, Confirm, Reserve
 from streams.domain.account import Part, Reservation
 from streams.domain.calendar import epoch
 from streams.domain.lots import put_back, repay, take
@@ -24,7 +24,7 @@ _ENDED = {
 }
 
 
-def redeem(turn: Turn, request: AnyRedemption) -> None:
+def redeem(turn: Turn, request: AnyRequest) -> None:
     """Decide one request of the till."""
     if turn.account.status != "in":
         turn.refuse(Code.MEMBER_OPTED_OUT)
@@ -49,7 +49,7 @@ def redeem(turn: Turn, request: AnyRedemption) -> None:
         turn.act(epoch(request.at))
 
 
-def _where(turn: Turn, request: AnyRedemption) -> Turn | None:
+def _where(turn: Turn, request: AnyRequest) -> Turn | None:
     """The wallet that it is about: that of the reward, or that of the reservation. None: the member never had that wallet."""
     account = turn.account
     if not account.wallets and not turn.plan.rewards_elsewhere:

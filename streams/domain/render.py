@@ -12,14 +12,14 @@ import msgspec
 import orjson
 
 from schemas.codes import Code
-from schemas.commands import (
+from schemas.events import SOURCE, dataschema
+from schemas.records import (
     AnyCommand,
     ApplyReturn,
     ApplySale,
     ApplyVoid,
     Redeem,
 )
-from schemas.events import SOURCE, dataschema
 from streams.domain.account import RECEIPT_PREFIX, Award, SaleRecord
 from streams.domain.calendar import instant, local_day
 from streams.domain.outcome import Balance, Fact, Outcome, Profile

@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from schemas.checks import Return, Void
 from schemas.codes import Code
+from schemas.records import Return, Void
 from streams.domain import tiers
 from streams.domain.account import (
     HORIZON,

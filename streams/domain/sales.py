@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import msgspec
 
-from schemas.checks import Sale
 from schemas.codes import Code
 from schemas.earning import Cap
+from schemas.records import Sale
 from streams.domain import fraud, tiers
 from streams.domain.account import (
     Account,

@@ -7,8 +7,8 @@ under one cause. A program without wallets pays nothing for them.
 from collections.abc import Iterator
 
 from schemas.codes import Code
-from schemas.commands import Convert
 from schemas.earning import MAIN
+from schemas.records import Convert
 from streams.domain.account import Account
 from streams.domain.calendar import epoch
 from streams.domain.lots import give, take

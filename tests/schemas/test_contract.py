@@ -17,9 +17,10 @@ from pydantic import TypeAdapter, ValidationError
 from schemas import export
 from schemas.codec import INBOUND, BadRecord, encode, parse_command, parse_inbound
 from schemas.codes import Code
-from schemas.commands import AnyCommand, Command
+from schemas.commands import Command
 from schemas.dead_letters import DeadLetter
 from schemas.events import parse_event
+from schemas.records import AnyCommand
 from schemas.topics import BACKLOG, COMMANDS, EVENTS, TOPICS
 
 EXAMPLES = export.ROOT / "schemas" / "examples"

@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from schemas.codec import parse_command, parse_inbound
-from schemas.commands import AnyCommand
 from schemas.members import Adjust, Approve, ConvertPoints, OptIn, OptOut
+from schemas.records import AnyCommand
 from schemas.redemptions import Cancel, Confirm, Reserve
 from schemas.topics import CHECKS, MEMBER_COMMANDS, REDEMPTIONS
 from streams.chaos.oracle import DAY, Record, record_id

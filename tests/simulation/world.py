@@ -6,9 +6,9 @@ from random import Random
 from typing import Any
 
 from schemas.codes import Code
-from schemas.commands import AnyCommand
 from schemas.events import parse_event
 from schemas.program import Program
+from schemas.records import AnyCommand
 from streams.chaos.oracle import NaiveLedger, Record, Rules, as_program
 from streams.chaos.shopping import Shopping
 from streams.domain.account import Account, unpack

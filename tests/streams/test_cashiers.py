@@ -4,7 +4,7 @@ import orjson
 from rich.console import Console
 
 from schemas.codec import parse_command
-from schemas.commands import AnyCommand
+from schemas.records import AnyCommand
 from streams.cashiers import Cashier, render, tally
 
 

@@ -3,13 +3,16 @@
 from random import Random
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from pydantic import ValidationError
 
-from schemas.commands import AskBudget, ReturnBudget
+from schemas.codec import encode
 from schemas.program import Program
+from schemas.records import AskBudget, ReturnBudget
 from streams.domain import budgets
 from streams.domain.account import Account, pack
 from streams.domain.outcome import sale_of
@@ -112,7 +115,7 @@ def test_B10_a_check_that_arrives_days_late_asks_the_budget_of_its_own_day() -> 
 def test_B10_a_receipt_that_is_claimed_asks_too() -> None:
     town = Town(budgeted())
     member = town.member()
-    check = Receipt(town.rules).sale_command(1000, id="x1").check.model_dump(mode="json", exclude_defaults=True)  # type: ignore[union-attr]
+    check = orjson.loads(encode(Receipt(town.rules).sale_command(1000, id="x1").check))  # type: ignore[union-attr]
     step = town.take(member.command("take_receipt", "x1", check=check, claim_id="claim1"))
     assert step.reply is not None
     assert (step.reply.id, step.reply.asked) == ("claim1", 30)
@@ -447,7 +450,7 @@ def test_B10_a_campaign_that_a_later_version_prolongs_goes_on_with_what_is_left(
     town.deliver()
     (pot,) = town.pots.values()
     longer = compile_program(budgeted(50, bonus=_campaign("2026-06-05T00:00:00Z"), version=2))
-    wish = asks(1, points=30)[0].model_copy(update={"account": pot.key, "program": "main@2"})
+    wish = replace(asks(1, points=30)[0], account=pot.key, program="main@2")
     after_, outcome, _ = budgets.answered(pot, wish, longer, NOW + 60 * 86_400)
     assert outcome.granted == 20
     assert after_.budget is not None
