@@ -55,7 +55,7 @@ fmt: install  ## format the code
 boards: install  ## write deploy/grafana from the code
 	@$(BIN)/python -m streams.boards
 
-schemas: install  ## write schemas/json and the AsyncAPI document from the models
+schemas: install  ## write schemas/json, the AsyncAPI document and the core's records from the models
 	@$(BIN)/python -m schemas.export
 
 manifests: install  ## write what Kubernetes should know of topics and rules from the code
