@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.codec import BadRecord, parse_command, parse_inbound
-from schemas.commands import Grant
+from schemas.records import Grant
 from schemas.replies import Reply
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, REPLIES
 from streams.chaos.oracle import NaiveMember, Record, Rules

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 import orjson
 
-from schemas.commands import AnyCommand, AskBudget, Grant, ReturnBudget, Tick
+from schemas.records import AnyCommand, AskBudget, Grant, ReturnBudget, Tick
 from streams.chaos.oracle import BONUS, DAY, NaiveBudget, NaiveMember, Rules
 from streams.domain.account import BUDGET_PREFIX, unpack
 from streams.log import Record
