@@ -126,6 +126,23 @@ async def test_headers_of_any_kind_hold_up_nobody(installed):
     assert worker.running
 
 
+async def test_a_till_that_says_its_record_waited_in_our_lane_is_believed_at_no_door(installed):
+    """Who waited there is left out of the objective for answers."""
+    system = await installed(RULES)
+    await system.worker().ready()
+    said = [("turn-at", b"1"), ("sent-at", b"1")]
+    at_doors = [
+        (MEMBER_COMMANDS.name, "H-1", opt_in("H-1", system.at, CARD)),
+        (CHECKS.name, CARD, sale("s1", [500], system.at, CARD)),
+        (REDEMPTIONS.name, CARD, request("reserve", "q1", "R1", system.at, CARD, points=1)),
+    ]
+    for record in at_doors:
+        await system.reply(await system.put(*record, headers=said))
+    written = [header for records in system.heard.values() for one in list(records) for header in one.headers]
+    assert written.count(("sent-at", b"1")) >= len(at_doors)
+    assert "turn-at" not in dict(written)
+
+
 async def test_a_record_without_a_kafka_time_is_kept_with_a_code(installed):
     system = await installed(RULES)
     worker = await system.worker().ready()
