@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from aiokafka.client import ConnectionGroup
 from aiokafka.errors import ConsumerStoppedError
 from aiokafka.protocol.admin import DescribeGroupsRequest
-from aiokafka.structs import ConsumerRecord, TopicPartition
+from aiokafka.structs import TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -25,11 +25,10 @@ from mode.utils.futures import notify
 from streams.runtime.batches import Batch, Record, message_of
 from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.fatal import Exit, end_process
+from streams.runtime.fetching import Fetched, taken, wait_well
 from streams.runtime.repairs import HonestProducer, heed_coordinator
 from streams.runtime.vitals import BEAT_SECONDS
 from streams.runtime.yielding import LOOK_SECONDS, SIZE, Wanted, Yielded, Yielding
-
-Fetched = Mapping[TP, list["ConsumerRecord[bytes, bytes]"]]
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +46,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     app: Any
     consumer: Any
 
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        # Faust hard-codes 1,500 ms (faust/transport/drivers/aiokafka.py:615): a partition whose records were just
-        # taken waits that long for the request that is already under way without it.
-        consumer._fetch_max_wait_ms = self.app.config.fetch_wait_ms
-        return consumer
-
     async def on_start(self) -> None:
         await super().on_start()
         heed_coordinator(self._ensure_consumer()._coordinator)
-        self._ensure_consumer()._fetcher._prefetch_backoff = 0  # one busy partition must not hold up the fetch of the others
+        wait_well(self._ensure_consumer()._fetcher, self.app.config.fetch_wait_ms)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the loop of the consumer thread."""
@@ -75,7 +67,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             if client._closed or fetcher._closed:
                 raise ConsumerStoppedError
             with fetcher._subscriptions.fetch_context():
-                records: Fetched = await fetcher.fetched_records(wanted, timeout=0, max_records=limit)
+                records = await taken(fetcher, wanted, limit)
                 left = deadline - self.thread_loop.time()
                 if not records and self._holds_back(fetcher):
                     records, left = await self._yielded(fetcher), min(left, LOOK_SECONDS)
@@ -98,10 +90,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         yielding = self.consumer.yielding
         if not yielding.is_due():
             return {}
-        records: Fetched = await fetcher.fetched_records(self.consumer.yielded, timeout=0, max_records=SIZE)
+        records = await taken(fetcher, self.consumer.yielded, SIZE)
         if records:
             yielding.took()
         return records
+
+    def wanted(self) -> None:
+        """Something more is wanted: a waiting fetch looks again, if anything lies ready. To wake a thread for nothing is dear."""
+        if self._ensure_consumer()._fetcher._records:
+            self.wake()
 
     def wake(self) -> None:
         """Make a waiting fetch look again at what is wanted. Harmless at any time, from any thread."""
@@ -292,7 +289,7 @@ class BatchConsumer(driver.Consumer):
         finally:
             self.not_waiting_next_records.set()
 
-    def _hand_over(self, tp: TP, records: list[Any]) -> None:
+    def _hand_over(self, tp: TP, records: list[Record]) -> None:
         if self._is_changelog_tp(tp):
             if tp in self.followed:  # also when flow stopped meanwhile: it goes on where it is, a dropped change would be a hole
                 self.app.tables.apply(tp, records)
@@ -300,11 +297,7 @@ class BatchConsumer(driver.Consumer):
             return
         if not self.takes(tp):
             return  # paused while the fetch returned: a seek precedes every resumption
-        batch = Batch(
-            tp.topic,
-            tp.partition,
-            [Record(r.key, r.value, max(0, r.timestamp), r.headers, r.offset) for r in records],
-        )
+        batch = Batch(tp.topic, tp.partition, records)
         message = message_of(tp, batch, self.app.consumer_generation_id)
         try:
             compacted = tp.topic in self.app.compacted
@@ -329,7 +322,7 @@ class BatchConsumer(driver.Consumer):
         self._unacked_messages.discard(message)
         if self.book.finish(message.tp, message):
             self.app.vitals.finished(message.tp)
-            self._thread.wake()
+            self._thread.wanted()
         notify(self._waiting_for_ack)
 
     def abandon(self, message: ConsumerMessage) -> None:
