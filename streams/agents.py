@@ -248,19 +248,19 @@ class LedgerAgent:
         printed: list[bytes],
         outbox: Outbox,
     ) -> None:
-        headers, outcome = (_written(), *tracing.passed_on(record)), decision.outcome
+        told, outcome = (_written(), *tracing.passed_on(record)), decision.outcome
         for event in printed:
             outbox.add(
                 EVENTS.name,
                 record.key,
                 event,
                 timestamp_ms=record.timestamp_ms,
-                headers=headers,
+                headers=told,
                 partition=batch.partition,
             )
         answer = render.reply(command, outcome, plan)
         if answer is not None:
-            _reply(outbox, *answer, command.origin, verdict, record)
+            _reply(outbox, *answer, command.origin, verdict, record, told)
         if outcome.follow:
             send_command(outbox, second_half(command, outcome.follow), record)
         if (outcome.words or outcome.granted is not None) and decision.first_origin in ("", command.origin):
@@ -336,8 +336,11 @@ def _written() -> tuple[str, bytes]:
     return metrics.WRITTEN_AT, b"%d" % (time.time_ns() // 1_000_000)
 
 
-def _reply(outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str, record: Record) -> None:
-    headers = (("origin", origin.encode()), ("outcome", outcome.encode()), _written(), *tracing.passed_on(record))
+def _reply(  # noqa: PLR0917  # what it says, and about what
+    outbox: Outbox, outlet: str, reply: bytes, origin: str, outcome: str, record: Record, told: tracing.Headers = ()
+) -> None:
+    """`told` are the headers of the events beside it."""
+    headers = (("origin", origin.encode()), ("outcome", outcome.encode()), *(told or (_written(), *tracing.passed_on(record))))
     outbox.add(REPLIES.name, outlet.encode(), reply, timestamp_ms=record.timestamp_ms, headers=headers)
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from prometheus_client import Counter
 from prometheus_client.core import Metric
@@ -84,6 +84,8 @@ class Meter:
         self._counts: dict[tuple[Counter, tuple[str, ...]], int] = {}
         self._answered: dict[str, list[Timed]] = {}
         self._told: list[Timed] = []
+        self._known: dict[int, Times] = {}
+        """By id of a record that is kept here: each is asked for five times."""
         self._start = time.perf_counter()
 
     def count(self, counter: Counter, *labels: str, by: int = 1) -> None:
@@ -93,7 +95,7 @@ class Meter:
 
     def answered(self, door: str, record: Timed) -> None:
         """A till, the desk or the CRM got its reply; what waited in the backlog lane counts apart."""
-        self._answered.setdefault(BACKLOG if has_waited(record) else door, []).append(record)
+        self._answered.setdefault(BACKLOG if self._times(record).waited else door, []).append(record)
 
     def told(self, record: Timed) -> None:
         """Events of what came through a door were written."""
@@ -114,24 +116,58 @@ class Meter:
         series(catalogue.RECORDS_TAKEN, self._stage).inc(len(self._records))
         for (counter, labels), count in self._counts.items():
             series(counter, *labels).inc(count)
-        observe_ages(catalogue.RECORD_SECONDS, self._stage, self._records, now_ms)
+        observe_ages(catalogue.RECORD_SECONDS, self._stage, self._records, now_ms, self._due)
         for door, records in self._answered.items():
-            observe_ages(catalogue.ANSWER_SECONDS, door, records, now_ms, since=sent_ms)
+            observe_ages(catalogue.ANSWER_SECONDS, door, records, now_ms, self._sent)
         if self._told:
-            prompt = [record for record in self._told if not has_waited(record)]
-            waited = [record for record in self._told if has_waited(record)]
-            observe_ages(catalogue.EVENT_SECONDS, "till", prompt, now_ms)
-            observe_ages(catalogue.EVENT_SECONDS, BACKLOG, waited, now_ms, since=sent_ms)
-            live = [record.timestamp_ms for record in prompt if sent_ms(record) - record.timestamp_ms < HISTORY_MS]
+            prompt = [record for record in self._told if not self._times(record).waited]
+            waited = [record for record in self._told if self._times(record).waited]
+            observe_ages(catalogue.EVENT_SECONDS, "till", prompt, now_ms, self._due)
+            observe_ages(catalogue.EVENT_SECONDS, BACKLOG, waited, now_ms, self._sent)
+            live = [record.timestamp_ms for record in prompt if self._sent(record) - record.timestamp_ms < HISTORY_MS]
             catalogue.EVENT_SECONDS.observe("kafka", [max(0.0, (now_ms - at) / 1000) for at in live])
+
+    def _times(self, record: Timed) -> "Times":
+        times = self._known.get(id(record))
+        if times is None:
+            times = self._known[id(record)] = times_of(record)
+        return times
+
+    def _due(self, record: Timed) -> int:
+        return self._times(record).due
+
+    def _sent(self, record: Timed) -> int:
+        return self._times(record).sent
+
+
+class Times(NamedTuple):
+    """What a record's headers say of time. Wall clock, epoch milliseconds."""
+
+    sent: int
+    """When the till sent it, if it says so; else its Kafka time: in a replay that is years ago."""
+    due: int
+    """Since when we are expected to be quick: its turn in the backlog lane, or its sending."""
+    waited: bool
+    """Whether it went by the backlog lane."""
+
+
+def times_of(record: Timed) -> Times:
+    """All of it, in one look at the headers; of each, the first that tells a time counts."""
+    sent = turn = None
+    waited = False
+    for name, value in record.headers:
+        if name == SENT_AT:
+            sent = int(value) if sent is None and tells_time(name, value) else sent
+        elif name == TURN_AT:
+            waited = True
+            turn = int(value) if turn is None and tells_time(name, value) else turn
+    sent = record.timestamp_ms if sent is None else sent
+    return Times(sent, sent if turn is None else turn, waited)
 
 
 def due_ms(record: Timed) -> int:
-    """Since when we are expected to be quick: its turn in the backlog lane, or its sending."""
-    for name, value in record.headers:
-        if name == TURN_AT and tells_time(name, value):
-            return int(value)
-    return sent_ms(record)
+    """`Times.due` of the record."""
+    return times_of(record).due
 
 
 def observe_ages(
@@ -152,15 +188,12 @@ def observe_ages(
 
 
 def sent_ms(record: Timed) -> int:
-    """When the till sent it, if it says so: in a replay the Kafka time is years ago."""
-    for name, value in record.headers:
-        if name == SENT_AT and tells_time(name, value):
-            return int(value)
-    return record.timestamp_ms
+    """`Times.sent` of the record."""
+    return times_of(record).sent
 
 
 def has_waited(record: Timed) -> bool:
-    """Whether it went by the backlog lane."""
+    """`Times.waited` of the record."""
     return any(name == TURN_AT for name, _ in record.headers)
 
 
