@@ -20,7 +20,7 @@ from streams.runtime.fatal import end_process
 
 PATIENCE_SECONDS = 1.0
 PIECE = 200  # accounts read at once: a millisecond or two
-TICKS_A_LOOK = 200  # of all partitions together: a midnight storm is spread, because checks wait behind the ticks before them
+TICKS_A_LOOK = 50  # of all partitions together: a midnight storm is spread, because checks wait behind the ticks before them
 
 
 class Totals(Protocol):

@@ -87,7 +87,7 @@ class Settings(_Environment):
     By default 10, and off where the clock is not the wall's: history that is replayed is not late."""
     clock: Literal["wall", "stream", "off"] = "wall"
     """What the clock calls now: the wall, or in replays the latest time seen in the log."""
-    clock_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    clock_seconds: Annotated[float, Field(gt=0, le=3600)] = 0.25
     """How often the clock looks for what is due."""
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 9464

@@ -77,7 +77,7 @@ async def bench_failover(console: Console, settings: Settings, *, kills: int, pa
     broker = Broker.start(folder / "kafka")
     try:
         own = {"kafka_bootstrap": broker.bootstrap, "data": folder, "partitions": partitions}
-        own |= {"clock": "stream", "clock_seconds": 0.2}
+        own |= {"clock": "stream", "clock_seconds": 0.05}
         findings = await _course(console, settings.model_copy(update=own), kills)
     finally:
         await asyncio.to_thread(broker.stop)

@@ -77,7 +77,7 @@ class _Run:
             "group": "chaos",
             "partitions": PARTITIONS,
             "clock": "stream",
-            "clock_seconds": 0.2,
+            "clock_seconds": 0.05,
             "backlog_minutes": 10.0,
             "session_seconds": SESSION_SECONDS,
             "store": "rocksdb",

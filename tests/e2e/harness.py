@@ -57,7 +57,7 @@ class System:
 
     def __init__(self, bootstrap, folder, **settings):
         self.bootstrap = bootstrap
-        usual = {"partitions": PARTITIONS, "clock": "stream", "clock_seconds": 0.2, "session_seconds": 6}
+        usual = {"partitions": PARTITIONS, "clock": "stream", "clock_seconds": 0.05, "session_seconds": 6}
         own = {"kafka_bootstrap": bootstrap, "group": f"e2e-{folder.name}", "data": folder}
         self.settings = Settings.load({}, **usual | own | settings)
         self.workers = []
