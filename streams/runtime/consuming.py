@@ -97,7 +97,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def wanted(self) -> None:
         """Something more is wanted: a waiting fetch looks again, if anything lies ready. To wake a thread for nothing is dear."""
-        if self._ensure_consumer()._fetcher._records:
+        fetcher = getattr(self._consumer, "_fetcher", None)
+        if fetcher is not None and fetcher._records:
             self.wake()
 
     def wake(self) -> None:

@@ -9,11 +9,13 @@ from streams.bench.peers.job import accrue
 
 GROUP, TABLE, CHECKS, EVENTS = "bench-shell", "members", "bench.shell.checks", "bench.shell.events"
 CHANGELOG = runtime.changelog_topic(GROUP, TABLE)
+BATCH = 1000
+"""Records: what a fetch of a megabyte brings. A worker takes half as many, whose checks cost ten times as much."""
 
 
 def app(bootstrap: str, folder: Path, partitions: int) -> runtime.App:
     """One agent, one table."""
-    app = runtime.app(runtime.Config(group=GROUP, bootstrap=bootstrap, datadir=folder))
+    app = runtime.app(runtime.Config(group=GROUP, bootstrap=bootstrap, datadir=folder, max_batch=BATCH))
     members = app.table(TABLE, partitions=partitions)
 
     async def handle(batch: runtime.Batch) -> None:
