@@ -38,6 +38,8 @@ _NEVER_LEFT = (
     httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.LocalProtocolError, httpx.UnsupportedProtocol,
     httpx.ProxyError,
 )  # fmt: skip
+_OPEN = (Again, Halt, Split)
+"""What is not settled yet."""
 SLACK = 0.05
 """Seconds by which a turn may come early, so that a late wake-up is not lost at high rates."""
 
@@ -165,9 +167,12 @@ class Courier:
         while batch:
             async with self._places:
                 answered = await self.run(self.sink.flow(batch))
-            outcomes = [_weary(item, outcome, tries) for item, outcome in zip(batch, answered, strict=True)]
+            outcomes = [
+                _weary(item, outcome, tries) if isinstance(outcome, Again) else outcome
+                for item, outcome in zip(batch, answered, strict=True)
+            ]
             halt, split, wait = self._take(batch, outcomes, rejected)
-            batch = [item for item, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, Again | Halt | Split)]
+            batch = [item for item, outcome in zip(batch, outcomes, strict=True) if isinstance(outcome, _OPEN)]
             if halt is not None:
                 await self._halt(halt)
             elif split is not None:
@@ -186,7 +191,9 @@ class Courier:
         for item, outcome in zip(batch, outcomes, strict=True):
             match outcome:
                 case Delivered():
-                    counts.update(("delivered", *outcome.notes))
+                    counts["delivered"] += 1
+                    for note in outcome.notes:
+                        counts[note] += 1
                 case Rejected():
                     self._reject(item, outcome, rejected)
                 case Again():
@@ -340,9 +347,9 @@ class Courier:
         await self._patience.sleep(self._patience.halt_probe)
 
 
-def _weary(item: Item, outcome: Outcome, tries: Counter[int]) -> Outcome:
+def _weary(item: Item, outcome: Again, tries: Counter[int]) -> Outcome:
     """An item that failed by itself often enough is rejected."""
-    if not isinstance(outcome, Again) or outcome.at_most is None:
+    if outcome.at_most is None:
         return outcome
     tries[id(item)] += 1
     return outcome if tries[id(item)] < outcome.at_most else Rejected("GIVEN_UP", f"{outcome.at_most} attempts: {outcome.why}")

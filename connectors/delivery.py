@@ -1,7 +1,7 @@
 """What a sink is given, and what can become of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -10,8 +10,8 @@ import orjson
 from schemas.events import PERSONAL_FIELDS, PROFILE_FIELDS
 
 _FIELDS = frozenset(PROFILE_FIELDS)
-_IN_CONTACT = {"email_address": "email", "phone_no": "phone"}
-"""Where the contact data has another name for it."""
+IN_CONTACT = {name: name for name in PERSONAL_FIELDS} | {"email_address": "email", "phone_no": "phone"}
+"""What the personal ones of PROFILE_FIELDS are called in the contact data."""
 
 
 class Unreadable(Exception):  # noqa: N818  # it is data: it becomes a dead letter
@@ -31,21 +31,41 @@ def contact_of(value: bytes | None) -> Mapping[str, Any] | None:
     return contact
 
 
-class Person(msgspec.Struct, frozen=True):
-    """A member as vendors know one: the 29 fields of seeds 001 and 002, joined from contact data and loyalty profile."""
+class Person(msgspec.Struct, frozen=True, dict=True):
+    """A member as vendors know one: the 29 fields of seeds 001 and 002, joined from contact data and loyalty profile.
+
+    Read when first asked for: whole batches wait for their turn, and as objects they would fill the processor's caches.
+    """
 
     loyalty_id: str
-    contact: Mapping[str, Any] | None
-    """`schemas.members.Contact` as plain JSON values; None when the CRM never sent any, or the member was erased."""
-    profile: Mapping[str, Any]
-    """`schemas.events.Profile` as plain JSON values: dates as YYYY-MM-DD, points as integers."""
+    member: bytes
+    """The `loy.members` value; empty when the CRM never sent any, or the member was erased."""
+    standing: bytes
+    """The profile as JSON: an object."""
     version: int = 0
     """Sequence of the event that made the profile so: a larger one is newer. 0 before any."""
 
+    @classmethod
+    def of(cls, loyalty_id: str, contact: Mapping[str, Any] | None, profile: Mapping[str, Any], version: int = 0) -> "Person":
+        """From plain JSON values."""
+        member = b"" if contact is None else orjson.dumps({"contact": contact})
+        return cls(loyalty_id, member, orjson.dumps(profile), version)
+
+    @cached_property
+    def contact(self) -> Mapping[str, Any] | None:
+        """`schemas.members.Contact` as plain JSON values; None without contact data."""
+        return contact_of(self.member)
+
+    @cached_property
+    def profile(self) -> Mapping[str, Any]:
+        """`schemas.events.Profile` as plain JSON values: dates as YYYY-MM-DD, points as integers."""
+        profile: Mapping[str, Any] = orjson.loads(self.standing)
+        return profile
+
     def field(self, name: str) -> Any:
         """One of PROFILE_FIELDS as a JSON value, None when there is none. Raises KeyError for any other name."""
-        if name in PERSONAL_FIELDS:
-            return self.contact.get(_IN_CONTACT.get(name, name)) if self.contact else None
+        if name in IN_CONTACT:
+            return self.contact.get(IN_CONTACT[name]) if self.contact else None
         if name not in _FIELDS:
             raise KeyError(name)
         return self.profile.get(name)
@@ -75,31 +95,34 @@ class Happening(msgspec.Struct, frozen=True):
     type: str
     occurred_at: str
     """RFC 3339."""
-    data: Mapping[str, Any]
-    """`data` of the event, as the contract says for its type."""
+    event: bytes
+    """The whole event as JSON."""
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """`data` of the event, as the contract says for its type: plain JSON values, read anew each time."""
+        data: Mapping[str, Any] = orjson.loads(self.event)["data"]
+        return data
 
 
 Item = ProfileChange | Happening
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """The vendor has it."""
 
     notes: tuple[str, ...] = ()
     """What had to be done to it, or what it cannot do any more, in a word each (`dropped`, `late`): counted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rejected:
+class Rejected(msgspec.Struct, frozen=True):
     """The vendor will never take it: it becomes a dead letter with the vendor's words."""
 
     code: str
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Again:
+class Again(msgspec.Struct, frozen=True):
     """Not now. `after` is what the vendor asked for, in seconds; `unknown` when the answer was lost: it may be there already."""
 
     why: str
@@ -109,16 +132,14 @@ class Again:
     """After so many attempts it is rejected after all, with `why`: the item is at fault, not the vendor. None waits for ever."""
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(msgspec.Struct, frozen=True):
     """The batch was refused whole, nobody says for which item: its halves are tried. A single one is rejected with the words."""
 
     code: str
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(msgspec.Struct, frozen=True):
     """Nothing can be delivered until somebody acts (credentials, configuration). Nothing is lost: the sink waits."""
 
     why: str

@@ -9,12 +9,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+import msgspec
 import orjson
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from connectors.delivery import Happening, Person
-from schemas.events import EVENTS, PERSONAL_FIELDS, PROFILE_FIELDS
+from connectors.delivery import IN_CONTACT, Happening, Person
+from schemas.events import EVENTS, PROFILE_FIELDS
 
 Kind = Literal["text", "number", "boolean", "date", "datetime", "list", "base64"]
 Known = Callable[[str], Any]
@@ -90,10 +91,18 @@ class VendorMapping(_Model):
     @cached_property
     def _properties(self) -> dict[str, "Plan[Happening]"]:
         return {
-            name: Plan(_OF_EVENT, ((*_origin(one.source), one.to, one) for one in event.properties), self.value)
+            name: Plan(
+                _of_event(one.source for one in event.properties),
+                ((*_origin(one.source), one.to, one) for one in event.properties),
+                self.value,
+            )
             for name, event in self.events.items()
             if event is not None
         }
+
+    @cached_property
+    def _once(self) -> dict[str, Callable[[Happening], Any]]:
+        return {name: _source(event.once) for name, event in self.events.items() if event is not None and event.once}
 
     def profile(self, person: Person) -> dict[str, Any]:
         """The person's mapped fields by the vendor's names; values that are absent come as None."""
@@ -109,8 +118,7 @@ class VendorMapping(_Model):
         event = self.events[happening.type]
         if event is None or event.once is None:
             return happening.event_id
-        origin, name = _origin(event.once)
-        value = _OF_EVENT[origin](happening)(name)
+        value = self._once[happening.type](happening)
         return happening.event_id if value is None else f"{happening.person.loyalty_id}/{event.once}/{value}"
 
     def value(self, value: Any, target: Target) -> Any:  # noqa: PLR0911  # one return a type
@@ -189,14 +197,27 @@ _FIGURES: tuple[Kind, ...] = ("number", "boolean")
 _TEXTS: tuple[Kind, ...] = ("text", "date")
 _OF_PERSON: dict[str, Callable[[Person], Known]] = {
     "profile": lambda person: person.profile.get,
-    "personal": lambda person: person.field,
+    "contact": lambda person: (person.contact or {}).get,
 }
-_OF_EVENT: dict[str, Callable[[Happening], Known]] = {
-    "profile": lambda happening: happening.person.profile.get,
-    "personal": lambda happening: happening.person.field,
-    "data": lambda happening: happening.data.get,
-    "event": lambda happening: partial(getattr, happening),
-}
+
+
+def _of_event(sources: Iterable[str]) -> dict[str, Callable[[Happening], Known]]:
+    """Of `data` only these sources are read; the rest of an event, most of it, is skipped."""
+    wanted = {name for origin, name in map(_origin, sources) if origin == "data"}
+    data: Any = msgspec.defstruct("Data", [(name, Any, None) for name in sorted(wanted)])
+    read: Callable[[bytes], Any] = msgspec.json.Decoder(msgspec.defstruct("Event", [("data", data)])).decode
+    return {
+        "profile": lambda happening: happening.person.profile.get,
+        "contact": lambda happening: (happening.person.contact or {}).get,
+        "data": lambda happening: partial(getattr, read(happening.event).data),
+        "event": lambda happening: partial(getattr, happening),
+    }
+
+
+def _source(source: str) -> Callable[[Happening], Any]:
+    origin, name = _origin(source)
+    known = _of_event([source])[origin]
+    return lambda happening: known(happening)(name)
 
 
 def _origin(source: str) -> tuple[str, str]:
@@ -205,7 +226,7 @@ def _origin(source: str) -> tuple[str, str]:
         return "data", source.removeprefix("data.")
     if source in _OF_THE_EVENT:
         return "event", source
-    return "personal" if source in PERSONAL_FIELDS else "profile", source
+    return ("contact", IN_CONTACT[source]) if source in IN_CONTACT else ("profile", source)
 
 
 def _longest(target: Target) -> int:

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.courier import Courier
-from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, contact_of
+from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
 from connectors.sink import Answer, Call, Sink
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
@@ -42,7 +42,7 @@ class Everybody:
 
     def person(self, loyalty_id: str) -> Person:
         version, profile = self.profiles[loyalty_id]
-        return Person(loyalty_id, contact_of(self.contacts.get(loyalty_id)), orjson.loads(profile), version)
+        return Person(loyalty_id, self.contacts.get(loyalty_id, b""), profile, version)
 
     def ids(self) -> list[str]:
         """Those that a vendor may be told of, in a lasting order."""
@@ -183,10 +183,11 @@ def _item(record: Record, found: Everybody) -> Iterable[Item]:
     if (record.header("origin") or "").startswith(MEMBERS.name):
         member = (record.key or b"").decode()
         return [ProfileChange(found.person(member), first=True)] if member in found.profiles else []
-    event = orjson.loads(record.value or b"{}")
-    contact = contact_of(found.contacts.get(event["subject"]))
-    person = Person(event["subject"], contact, event["data"]["profile"], event["sequence"])
-    return [Happening(person, event["id"], event["type"], event["data"]["occurred_at"], event["data"])]
+    value = record.value or b"{}"
+    event = orjson.loads(value)
+    contact = found.contacts.get(event["subject"], b"")
+    person = Person(event["subject"], contact, orjson.dumps(event["data"]["profile"]), event["sequence"])
+    return [Happening(person, event["id"], event["type"], event["data"]["occurred_at"], value)]
 
 
 # ---------------------------------------------------------------- reconcile

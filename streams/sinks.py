@@ -55,6 +55,24 @@ class Row(msgspec.Struct, array_like=True):
         return hashlib.blake2b(self.member + b"\0" + self.profile, digest_size=8).digest()
 
 
+class Told(msgspec.Struct):
+    """What a sink looks at in `data` of an event at once."""
+
+    occurred_at: str
+    profile: msgspec.Raw
+    erased: bool = False
+
+
+class Event(msgspec.Struct):
+    """What a sink looks at in an event at once; the rest is read when its turn has come."""
+
+    id: str
+    type: str
+    sequence: int
+    data: Told
+
+
+_read = msgspec.json.Decoder(Event).decode
 _decode = msgspec.msgpack.Decoder(Row).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -77,7 +95,7 @@ class Work:
 
     def _person(self, key: bytes, row: Row) -> Person:
         known = self._people.get(key)
-        return known or Person(key.decode(), contact_of(row.member), orjson.loads(row.profile or b"{}"), row.sequence)
+        return known or Person(key.decode(), row.member, row.profile or b"{}", row.sequence)
 
     def member(self, key: bytes, row: Row, record: Record) -> None:
         """Contact data came, or a tombstone. Raises Unreadable."""
@@ -92,28 +110,23 @@ class Work:
 
     def event(self, key: bytes, row: Row, record: Record, *, notify: bool) -> bool:
         """An event came. Answers whether the vendor would have been told, were it not history. Raises Unreadable."""
-        try:
-            event = orjson.loads(record.value or b"")
-            kind, data, sequence = event["type"], event["data"], event["sequence"]
-            profile = data["profile"]
-        except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
-            raise Unreadable(f"no event: {type(failure).__name__}") from None
-        if profile is None or sequence <= row.sequence:
+        event, profile = _event_of(record.value or b"")
+        if profile is None or event.sequence <= row.sequence:
             return False  # an unclaimed receipt, or a repeat
-        row.sequence = sequence
+        row.sequence = event.sequence
         self._touch(key, row, record)
-        if kind == "LOY_OPT_OUT" and data.get("erased"):
+        if event.type == "LOY_OPT_OUT" and event.data.erased:
             self._erase(key, row, record)
-        row.erased = row.erased and kind != "LOY_OPT_IN"
+        row.erased = row.erased and event.type != "LOY_OPT_IN"
         if row.erased:
             return False
-        row.profile = orjson.dumps(profile)
-        person = self._people[key] = Person(key.decode(), contact_of(row.member), profile, sequence)
-        if kind in _URGENT:
+        row.profile = profile
+        person = self._people[key] = Person(key.decode(), row.member, profile, event.sequence)
+        if event.type in _URGENT:
             self._urgent.add(key)
-        told = kind in self._events
+        told = event.type in self._events
         if told and notify:
-            happening = Happening(person, event["id"], kind, data["occurred_at"], data)
+            happening = Happening(person, event.id, event.type, event.data.occurred_at, record.value or b"")
             self._happenings.append(happening)
             self._causes[id(happening)] = record
         return told and not notify
@@ -154,6 +167,22 @@ class Work:
         if key is not None:
             self.rows[key].sent = b""  # to be told as the first time, when anything of it changes
         return self._causes[id(item)]
+
+
+def _event_of(value: bytes) -> tuple[Event, bytes | None]:
+    """The event and the profile it leaves, None for a receipt that nobody has claimed. Raises Unreadable."""
+    try:
+        event = _read(value)
+        profile = bytes(event.data.profile)
+        if b"\\" in value or not value.isascii():
+            orjson.loads(value)  # what is skipped now has to be readable later: texts are where it could fail
+    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError) as failure:
+        raise Unreadable(f"no event: {type(failure).__name__}") from None
+    if profile == b"null":
+        return event, None
+    if not profile.startswith(b"{"):
+        raise Unreadable("no event: its profile is no object")
+    return event, profile
 
 
 class SinkAgent:

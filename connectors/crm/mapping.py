@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Self
 
-from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from connectors.crm.port import InteractionRow, MemberRow, interaction_key
@@ -85,7 +84,7 @@ class CrmMapping(VendorMapping):
 
 def known(person: Person, *, erased: bool) -> Person:
     """What a CRM may know of the person: of one who is erased, nothing of ours."""
-    return replace(person, contact=None, profile={}) if erased else person
+    return Person(person.loyalty_id, b"", b"{}", person.version) if erased else person
 
 
 def _common(happening: Happening, source: str) -> Any:

@@ -176,7 +176,9 @@ def seconds(instant: str) -> float:
 
 def _time(instant: str) -> str:
     """yyyy-MM-dd'T'HH:mm:ss.SSSZ, in UTC as in Infobip's examples."""
-    return datetime.fromisoformat(instant).astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    at = datetime.fromisoformat(instant)
+    at = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return at.isoformat(timespec="milliseconds")[: len("2026-01-01T00:00:00.000")] + "Z"
 
 
 def _unfit(target: Target, place: str, to: str) -> str | None:

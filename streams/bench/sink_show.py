@@ -53,6 +53,11 @@ class Drained:
         """Share of one core."""
         return self.cpu_seconds / self.seconds
 
+    @property
+    def item_us(self) -> float:
+        """CPU-microseconds of one profile or event."""
+        return self.cpu_seconds / (2 * self.members) * 1e6
+
 
 def table(results: Sequence[Drained], partitions: int) -> RenderableType:
     """The figures for `rich`."""

@@ -51,7 +51,7 @@ def contact_of(member, **parts):
 def person(member, *, contact=True, version=1, **fields):
     """A member; `fields` change the profile."""
     known = contact_of(member) if contact is True else contact
-    return Person(member, known, {**PROFILE, "loyalty_id": member, **fields}, version)
+    return Person.of(member, known, {**PROFILE, "loyalty_id": member, **fields}, version)
 
 
 def change(member, *, urgent=False, erased=False, first=False, moved=False, **fields):
@@ -66,7 +66,12 @@ def happening(member, kind="LOY_POINT_ACCRUAL", *, number=None, at=None, data=No
     who = person(member, version=number, **fields)
     own = {"offer": f"offer-{number}"} if kind == "LOY_OFFER_RESULT" else {}
     body = {**example(kind), **own, "profile": who.profile, "occurred_at": at.isoformat(), **(data or {})}
-    return Happening(who, f"{member}/B-1/1/20260314/{number:06d}/{number}", kind, body["occurred_at"], body)
+    return Happening(who, f"{member}/B-1/1/20260314/{number:06d}/{number}", kind, body["occurred_at"], told(body))
+
+
+def told(data):
+    """The event with such data, as far as a sink reads it."""
+    return orjson.dumps({"data": data})
 
 
 class Ears:
@@ -114,7 +119,7 @@ class Bench:
 
 def event_id_of(ground, ours):
     """What the vendor knows an event by whose id is ours."""
-    return ground.bench.key(None, Happening(person("H-1"), ours, "LOY_POINT_ACCRUAL", "", {}))
+    return ground.bench.key(None, Happening(person("H-1"), ours, "LOY_POINT_ACCRUAL", "", told({})))
 
 
 @dataclass

@@ -117,7 +117,7 @@ def test_every_shipped_mapping_maps_every_profile_and_every_event_without_a_mist
 )
 def test_values_take_the_type_of_their_target(target, value, expected):
     names, wanted = mapping(), Target.model_validate({"to": "x", **target})
-    planned = names.plan([("current_tier", "x", wanted)]).values(Person("M-1", None, {"current_tier": value}))
+    planned = names.plan([("current_tier", "x", wanted)]).values(Person.of("M-1", None, {"current_tier": value}))
     for made in (names.value(value, wanted), planned["x"]):
         assert made == expected
         assert type(made) is type(expected)

@@ -18,7 +18,7 @@ from connectors.ometria import Config, Ometria, event_id
 from connectors.sandbox.ometria import CUSTOM_EVENTS, CUSTOM_FIELDS
 from connectors.sink import Answer, Audited, Call, Demanding, Lost, Queueing
 from schemas.events import EVENTS
-from tests.connectors.ground import change, contact_of, event_types, example, happening, person
+from tests.connectors.ground import change, contact_of, event_types, example, happening, person, told
 
 KEY = {"LOY_OMETRIA_API_KEY": "secret"}
 SEGMENTS = {"LOY_OMETRIA_SEGMENTS": '{"Gold": 8400, "Silver": 8401}', "LOY_OMETRIA_MEMBER_SEGMENT": "8402"}
@@ -77,7 +77,7 @@ def at_noon(**variables):
 
 
 def ann(*, contact=ANN_CONTACT, first=False, moved=False, erased=False, **fields):
-    who = Person("A1B2C3D4", contact, {**ANN, "loyalty_id": "A1B2C3D4", **fields}, 7)
+    who = Person.of("A1B2C3D4", contact, {**ANN, "loyalty_id": "A1B2C3D4", **fields}, 7)
     return ProfileChange(who, first=first, moved=moved, erased=erased)
 
 
@@ -137,7 +137,7 @@ def test_the_key_travels_in_its_header_and_is_shown_nowhere():
 
 def test_an_event_as_the_contract_shows_it():
     body = {**example("LOY_POINT_ACCRUAL"), "points": 120, "check_id": "T-991"}
-    one = Happening(ann(available_points=1370).person, "A1/7", "LOY_POINT_ACCRUAL", "2026-11-20T11:59:00Z", body)
+    one = Happening(ann(available_points=1370).person, "A1/7", "LOY_POINT_ACCRUAL", "2026-11-20T11:59:00Z", told(body))
     assert pushed(at_noon(), one) == {
         "@type": "custom_event",
         "id": event_id("A1/7"),
@@ -699,12 +699,13 @@ KINDS = list(event_types(ometria()))
 @st.composite
 def items(draw):
     loyalty_id = draw(IDS)
-    who = Person(loyalty_id, draw(CONTACTS), {**draw(PROFILES), "loyalty_id": loyalty_id}, 1)
+    who = Person.of(loyalty_id, draw(CONTACTS), {**draw(PROFILES), "loyalty_id": loyalty_id}, 1)
     kind = draw(st.sampled_from([None, "erased", *KINDS]))
     if kind in (None, "erased"):
         return ProfileChange(who, draw(st.booleans()), kind == "erased", draw(st.booleans()), draw(st.booleans()))
     texts = {name: draw(LONG) for name, value in example(kind).items() if isinstance(value, str) and name != "occurred_at"}
-    return Happening(who, draw(LONG), kind, draw(st.datetimes(timezones=st.just(UTC))).isoformat(), {**example(kind), **texts})
+    at = draw(st.datetimes(timezones=st.just(UTC))).isoformat()
+    return Happening(who, draw(LONG), kind, at, told({**example(kind), **texts}))
 
 
 @settings(max_examples=100, deadline=None)
