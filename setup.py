@@ -8,7 +8,7 @@ import os
 from setuptools import Extension, setup
 
 # Not in the list: modules that define records of msgspec, whose metaclass mypyc cannot follow, and what no check waits for.
-HOT = ("calendar", "decide", "earning", "fraud", "lots", "plan", "profile", "qualification", "render", "rounding")
+HOT = ("calendar", "decide", "earning", "fraud", "intake", "lots", "plan", "profile", "qualification", "render", "rounding")
 HOT += ("sales", "settle", "tiers", "turn")
 
 

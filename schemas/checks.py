@@ -112,4 +112,4 @@ def check_id(check: AnyCheck) -> str:
     """The id under which this receipt is known for ever (A07)."""
     if check.check_id is not None:
         return check.check_id
-    return f"{check.outlet}/{check.till}/{check.business_date:%Y%m%d}/{check.receipt}"
+    return f"{check.outlet}/{check.till}/{check.business_date.isoformat().replace('-', '')}/{check.receipt}"

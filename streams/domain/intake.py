@@ -274,10 +274,11 @@ class Intake:
 
 def _happened(at: datetime, arrived: Arrived) -> int:
     """When, in epoch seconds. Raises BadRecord for a time that has not come yet."""
-    ahead = epoch(at) - arrived.at
+    happened = epoch(at)
+    ahead = happened - arrived.at
     if ahead > FUTURE_SECONDS:
         raise BadRecord(Code.TIME_IN_FUTURE, f"at: {ahead} seconds ahead of its arrival")
-    return epoch(at)
+    return happened
 
 
 def fingerprint(content: bytes) -> str:
@@ -328,14 +329,15 @@ def _require_consistent(check: records.AnyCheck, plan: Plan) -> None:
 
 
 def _require_sums(sale: records.Sale) -> None:
-    numbers = [line.line for line in sale.lines]
-    if len(set(numbers)) < len(numbers):
+    lines, due = sale.lines, 0
+    if len({line.line for line in lines}) < len(lines):
         raise BadRecord(Code.DUPLICATE_LINE, "lines: two have the same number")
-    for line in sale.lines:
-        if line.discount_minor > line.amount_minor:
+    for line in lines:
+        net = line.amount_minor - line.discount_minor
+        if net < 0:
             raise BadRecord(Code.DISCOUNT_EXCEEDS_AMOUNT, f"lines: line {line.line}")
-    due = sum(line.amount_minor - line.discount_minor for line in sale.lines)
-    paid = sum(tender.amount_minor for tender in sale.tenders)
+        due += net
+    paid = sum([tender.amount_minor for tender in sale.tenders])
     if due != paid:
         raise BadRecord(Code.TOTAL_MISMATCH, f"lines less discounts make {due}, tenders {paid} minor units")
 
