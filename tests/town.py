@@ -6,7 +6,10 @@ from datetime import datetime
 from random import Random
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from schemas.codec import encode
+from schemas.commands import Command
 from schemas.program import Program
 from schemas.records import AnyCommand
 from streams.domain import budgets
@@ -14,6 +17,7 @@ from streams.domain.account import BUDGET_PREFIX, Account
 from streams.domain.calendar import epoch
 from tests.builders import START, Log, Member, Step
 
+COMMAND: TypeAdapter[Any] = TypeAdapter(Command)
 Post = tuple[AnyCommand, int]
 """A command on its way, and its Kafka time."""
 
@@ -49,6 +53,8 @@ class Town:
         log = self.accounts.get(command.account) or self.accounts.setdefault(command.account, Log(self.rules, command.account))
         step = log.send(command, at)
         said = tuple(budgets.commands(command, step.outcome, log.plan))
+        for one in said:
+            assert encode(COMMAND.validate_json(encode(one))) == encode(one)  # what its model says, to the byte
         printed = (step.raw_events, step.raw_reply, tuple(map(encode, said)))
         assert self._said.setdefault((command.account, command.id), printed) == printed, "a repeat says something else"
         self.post += [(one, at) for one in said]

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 
 import orjson
+from pydantic import TypeAdapter
 
 from schemas.codec import encode
+from schemas.commands import Command
 from schemas.members import Identity
 from schemas.replies import Reply
 from schemas.topics import COMMANDS, DEAD_LETTERS, EVENTS, IDENTITIES, MEMBERS, REPLIES
@@ -17,6 +19,7 @@ from streams.runtime import Batch, Record, TableView
 from streams.standing import Standing
 from tests.builders import START, program
 
+COMMAND = TypeAdapter(Command)
 NOW_MS = int(START.timestamp() * 1000)
 PARTITION = 3
 
@@ -46,6 +49,8 @@ class FakeOutbox:
 
     def add(self, topic, key, value, *, timestamp_ms, headers=(), partition=None, bytes_max=1_900_000):
         assert len(key or b"") + len(value or b"") <= bytes_max
+        if topic == COMMANDS.name:
+            COMMAND.validate_json(value)  # records are made unjudged: what is written must be what their models say
         self._records.append(Sent(topic, key, value, timestamp_ms, tuple(headers), partition))
 
     def write(self, table, partition, changes):
