@@ -8,7 +8,8 @@ from typing import NamedTuple, assert_never
 
 from schemas.earning import AnyRule, Threshold
 from schemas.records import Sale
-from streams.domain.account import Award, Cut, Joined, SoldLine
+from streams.domain.account import Award, Cut, Joined, RuleUse, SoldLine
+from streams.domain.calendar import month_end, period_start
 from streams.domain.plan import Circumstances, CompiledRule, Goods, Plan
 from streams.domain.rounding import apportion, rounded, whole_shares
 
@@ -19,28 +20,37 @@ MILLION = 1_000_000
 class Context:
     """What the account contributes to the earning of one sale.
 
-    `joined`: (purchase time, what it brought) of the other receipts of this member at this till. `rule_used`: (rule, "day" or
-    "month") -> points it gave already in the period of this sale. `room`: what caps over everything leave; None: no cap.
+    `joined`: (purchase time, what it brought) of the other receipts of this member at this till. `room`: what caps over
+    everything leave, and by which cap; None: no cap.
     """
 
-    __slots__ = ("about", "at", "first_visit_of_day", "joined", "room", "room_by", "rule_used")
+    __slots__ = ("about", "at", "day", "first_visit_of_day", "joined", "room", "room_by", "rule_uses")
 
     def __init__(
         self,
         about: Circumstances,
         at: int,
         joined: list[tuple[int, Joined]],
-        rule_used: dict[tuple[str, str], int],
+        rule_uses: tuple[RuleUse, ...],
         room: tuple[int | None, str],
+        day: int,
         *,
         first_visit_of_day: bool,
     ) -> None:
         self.about = about
         self.at = at
         self.joined = joined
-        self.rule_used = rule_used
+        self.rule_uses = rule_uses
         self.room, self.room_by = room
+        self.day = day
         self.first_visit_of_day = first_visit_of_day
+
+    def used(self, rule: str, per: str) -> int:
+        """Points that the rule gave already in the period of this sale."""
+        if per == "check":
+            return 0
+        first, last = (period_start(self.day, "month"), month_end(self.day, 0)) if per == "month" else (self.day, self.day)
+        return sum([use.points for use in self.rule_uses if use.rule == rule and first <= use.day <= last])
 
 
 class Share:
@@ -172,7 +182,7 @@ def _cap_rules(
     for compiled, share in found:
         limited, cap = share, compiled.cap
         if cap is not None:
-            room = max(0, cap.points - context.rule_used.get((share.rule, cap.per), 0)) * unit
+            room = max(0, cap.points - context.used(share.rule, cap.per)) * unit
             if share.total > room:
                 limited = Share(share.rule, share.weights, room)
                 cuts.append(Cut(f"cap per {cap.per}", share.rule, (share.total - room) // unit))

@@ -94,11 +94,11 @@ def _velocity(signal: Velocity, this: Seen, sales: list[Applied], plan: Plan) ->
 
 def _densest(at: int, mine: Any, others: list[tuple[int, Any]], window: int, total: Callable[[Sequence[Any]], int]) -> int:
     """The largest total over any window of that length which holds `at`, wherever in it the check falls."""
-    near = sorted([(time, value) for time, value in others if abs(time - at) < window]) if others else []
+    near = [(time, value) for time, value in others if abs(time - at) < window]
     if not near:
         return total([mine])
-    starts = {at, *(time for time, _ in near if time <= at)}
-    return max([total([mine, *(value for time, value in near if start <= time < start + window)]) for start in starts])
+    starts = {at, *[time for time, _ in near if time <= at]}
+    return max([total([mine, *[value for time, value in near if start <= time < start + window]]) for start in starts])
 
 
 def _different(outlets: Sequence[str]) -> int:

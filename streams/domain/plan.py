@@ -113,7 +113,7 @@ class Plan:
         self.zone = program.time_zone
         self.points, self.tiers = program.points, program.tiers
         self.rate, self.rounding = program.earning.rate, program.earning.rounding
-        self.caps = [(cap, f"cap per {cap.per}") for cap in program.earning.caps]
+        self.caps = [(str(cap.per), int(cap.points), f"cap per {cap.per}") for cap in program.earning.caps]
         enabled = (rule for rule in program.earning.rules if rule.enabled)
         self.rules = sorted(map(CompiledRule, enabled), key=lambda compiled: compiled.order)
         self.capped = frozenset(rule.id for rule in program.earning.rules if rule.cap and rule.cap.over == "member")

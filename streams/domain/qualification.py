@@ -6,6 +6,7 @@ program says so.
 
 from collections import Counter
 from datetime import date
+from functools import lru_cache
 
 from streams.domain.account import Account, Aside, Day
 from streams.domain.calendar import local_day, next_period, period_start, years_later
@@ -37,13 +38,18 @@ def span_of(account: Account, plan: Plan, day: int) -> Span:
     """The window that a purchase on that day counts in."""
     window = plan.tiers.window
     if window.kind == "calendar":  # told apart by text: to ask for a class that it is not takes ten times as long
-        first = period_start(day, window.period)
-        return Span(first, next_period(first, window.period))
+        return _calendar_span(day, window.period)
     if window.kind == "anniversary":
         return _member_year(local_day(plan.zone, account.joined_at), day)
     if window.kind == "rolling":
         return Span(day - window.days + 1, day + 1)
     return Span(0, 0)
+
+
+@lru_cache(maxsize=4096)
+def _calendar_span(day: int, period: str) -> Span:
+    first = period_start(day, period)
+    return Span(first, next_period(first, period))
 
 
 def _member_year(joined: int, day: int) -> Span:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.codes import Code
-from schemas.earning import Cap
 from schemas.records import Sale
 from streams.domain import fraud, tiers
 from streams.domain.account import (
@@ -85,8 +84,9 @@ def _context(account: Account, plan: Plan, sale: Sale, paid: int, at: int, day: 
         about,
         at,
         _joined(account, plan, sale, at),
-        _rule_used(account, day),
+        account.rule_uses,
         _room(account, plan, day),
+        day,
         first_visit_of_day=all(not known.checks for known in account.days if known.day == day),
     )
 
@@ -112,38 +112,25 @@ def _brought(account: Account, sale: Applied) -> tuple[Joined, ...]:
     return record.joined
 
 
-def _rule_used(account: Account, day: int) -> dict[tuple[str, str], int]:
-    used: dict[tuple[str, str], int] = {}
-    first, last = period_start(day, "month"), month_end(day, 0)
-    for use in account.rule_uses:
-        on: int = use.day
-        if first <= on <= last:
-            used[use.rule, "month"] = used.get((use.rule, "month"), 0) + use.points
-            if on == day:
-                used[use.rule, "day"] = used.get((use.rule, "day"), 0) + use.points
-    return used
-
-
 def _room(account: Account, plan: Plan, day: int) -> tuple[int | None, str]:
     """The tightest of the caps over everything, and its name."""
     tightest: int | None = None
     tightest_by = ""
-    for cap, name in plan.caps:
-        room = _cap_room(cap, account, day)
+    for per, points, name in plan.caps:
+        room = max(0, points - _counted(per, account, day))
         if tightest is None or (room, name) < (tightest, tightest_by):
             tightest, tightest_by = room, name
     return tightest, tightest_by
 
 
-def _cap_room(cap: Cap, account: Account, day: int) -> int:
-    per, points = cap.per, cap.points
+def _counted(per: str, account: Account, day: int) -> int:
+    """What a cap over everything counts already."""
     if per == "check":
-        return points
+        return 0
     if per == "balance":
-        return max(0, points - account.owned - _asked(account, 0, 1 << 30))
+        return account.owned + _asked(account, 0, 1 << 30)
     first, last = (period_start(day, "month"), month_end(day, 0)) if per == "month" else (day, day)
-    earned = sum([known.points for known in account.days if first <= known.day <= last])
-    return max(0, points - _asked(account, first, last) - earned)
+    return _asked(account, first, last) + sum([known.points for known in account.days if first <= known.day <= last])
 
 
 def _asked(account: Account, first: int, last: int) -> int:

@@ -174,7 +174,7 @@ def forget(turn: Turn) -> None:
     account, kept_from = turn.account, remembered_from(turn.now)
     account.applied = tuple([known for known in account.applied if known.now > kept_from])
     account.returned = tuple([known for known in account.returned if known.at > kept_from])
-    account.asked = budgets.remembered(account.asked, account.applied, kept_from)
+    account.asked = account.asked and budgets.remembered(account.asked, account.applied, kept_from)
     long_ago = kept_from - REMEMBER  # a sale that came late is remembered this long after its purchase
     account.lapsed = tuple([part for part in account.lapsed if part.earned_at > long_ago])
     account.missed = tuple([part for part in account.missed if part.earned_at > long_ago])
@@ -185,8 +185,9 @@ def forget(turn: Turn) -> None:
             if known.status == "open" or known.due > (long_ago if known.check_id else kept_from)
         ]
     )
-    for own in wallets.purses(turn):
-        forget(own)
+    if account.wallets:
+        for own in wallets.purses(turn):
+            forget(own)
 
 
 def prune(turn: Turn) -> None:
