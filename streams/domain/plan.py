@@ -132,6 +132,7 @@ class Plan:
         self.level_of = {tier.name: level for level, tier in enumerate(program.tiers.levels)}
         rewards = sorted(program.redemption.rewards, key=lambda reward: (reward.points, reward.id))
         self.rewards = [reward for reward in rewards if reward.wallet == MAIN]
+        self.reward_ids, self.reward_points = [reward.id for reward in self.rewards], [reward.points for reward in self.rewards]
         self.rewards_elsewhere = [reward for reward in rewards if reward.wallet != MAIN]
         self.places = {
             outlet.id: (outlet.latitude, outlet.longitude)

@@ -3,6 +3,7 @@
 Law: a function of the command, its stored outcome and its program version alone. A repeat prints the same bytes (A07, A11).
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from datetime import date
 from functools import lru_cache
@@ -12,7 +13,7 @@ import msgspec
 import orjson
 
 from schemas.codes import Code
-from schemas.events import SOURCE, dataschema
+from schemas.events import EVENTS, SOURCE, dataschema
 from schemas.records import (
     AnyCommand,
     ApplyReturn,
@@ -26,6 +27,7 @@ from streams.domain.outcome import Balance, Fact, Outcome, Profile
 from streams.domain.plan import Plan
 
 DESK = "crm"  # the "outlet" that member commands are answered to
+_SCHEMAS: Final = {kind: dataschema(kind) for kind in EVENTS}
 _UNASKED: Final = frozenset(("tick", "ask_budget", "grant", "return_budget"))
 _INSTANTS: Final = frozenset(("available_at", "expires_at", "due"))
 
@@ -54,7 +56,7 @@ def events(command: AnyCommand, outcome: Outcome, plan: Plan) -> list[bytes]:
                 "time": time,
                 "sequence": outcome.sequence + ordinal,
                 "datacontenttype": "application/json",
-                "dataschema": dataschema(fact.type),
+                "dataschema": _SCHEMAS[fact.type],
                 "data": _data(fact, cause, outcome, balance, profile),
             }
         )
@@ -119,8 +121,9 @@ def _profile(account: str, outcome: Outcome, plan: Plan) -> dict[str, Any] | Non
     if profile is None or balance is None:
         return None
     available = balance.available
-    reached = [reward.id for reward in plan.rewards if reward.points <= available]
-    ahead = plan.rewards[len(reached)].points - available if len(reached) < len(plan.rewards) else None  # cheapest first
+    count = bisect_right(plan.reward_points, available)
+    reached = plan.reward_ids[:count]
+    ahead = plan.reward_points[count] - available if count < len(plan.reward_points) else None
     return {
         "loyalty_id": account,
         "active_status": profile.active,
@@ -224,7 +227,7 @@ def _asked(outcome: Outcome) -> int:
 
 def _rewards(balance: Balance, outcome: Outcome, plan: Plan) -> list[str]:
     """What can be had now, of whichever wallet."""
-    found = [reward.id for reward in plan.rewards if reward.points <= balance.available]
+    found = plan.reward_ids[: bisect_right(plan.reward_points, balance.available)]
     if outcome.wallets:
         usable = {wallet: stands.available for wallet, stands in outcome.wallets}
         found += [reward.id for reward in plan.rewards_elsewhere if reward.points <= usable.get(reward.wallet, 0)]

@@ -142,12 +142,16 @@ def after_purchase(turn: Turn, day: int, at: int, sale: SaleRecord | None) -> No
         return
     tier = account.tier
     reached = max(_by_purchases(account, plan, _windows_with(account, plan, day)), key=_rank)
-    over = _review_of(turn, reached.until) <= turn.time
-    if reached.level > max(tier.level, held_at(account, at) if over else 0):
+    if reached.level > tier.level and not _was_held(turn, reached, at):
         _rise(turn, reached, at, _tipping_line(turn, sale, reached))
     elif reached.level == tier.level and reached.level and reached.until > tier.until:
         account.tier = replace(tier, until=reached.until, warned=False)
     _tell_when_close(turn, at)
+
+
+def _was_held(turn: Turn, reached: Standing, at: int) -> bool:
+    """Whether the time of that level is over, and it was held then as it is."""
+    return _review_of(turn, reached.until) <= turn.time and held_at(turn.account, at) >= reached.level
 
 
 def _rise(turn: Turn, reached: Standing, at: int, line: int | None) -> None:
