@@ -1,7 +1,6 @@
 """The account: one compact record per member, everything that a decision needs and nothing personal (design, section 4).
 
 All parts are immutable; a decision works on a shallow copy (`Account.draft`). Times are epoch seconds, days are ordinals.
-No part can hold what holds it, so the garbage collector need not know of any (`gc=False`).
 The first field is the next due time, so that the clock can read it without unpacking the rest.
 """
 
@@ -56,7 +55,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     noticed: int = 0
 
 
-class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Reservation(msgspec.Struct, frozen=True, array_like=True):
     id: str
     status: Literal["open", "confirmed", "cancelled", "expired"]
     parts: tuple[Part, ...]
@@ -74,7 +73,7 @@ class Reservation(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return sum(part.points for part in self.parts)
 
 
-class Award(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Award(msgspec.Struct, frozen=True, array_like=True):
     """Points that one rule gave, line by line."""
 
     rule: str
@@ -112,7 +111,7 @@ class Joined(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reached: bool
 
 
-class Credit(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Credit(msgspec.Struct, frozen=True, array_like=True):
     """What a sale earned in a wallet beside the main one."""
 
     wallet: str
@@ -120,7 +119,7 @@ class Credit(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lot: int
 
 
-class Beside(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Beside(msgspec.Struct, frozen=True, array_like=True):
     """What a sale did beside earning points that can be redeemed and qualify, as nearly all do (B05)."""
 
     credits: tuple[Credit, ...] = ()
@@ -128,7 +127,7 @@ class Beside(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Rules of the main wallet whose points do not qualify, and of other wallets whose points do."""
 
 
-class SaleRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class SaleRecord(msgspec.Struct, frozen=True, array_like=True):
     """What a return needs to know of its sale."""
 
     lines: tuple[SoldLine, ...]
@@ -151,7 +150,7 @@ class SaleRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return (*(award for award in self.awards if award.rule not in unusual), *others)
 
 
-class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Taken(msgspec.Struct, frozen=True, array_like=True):
     """What came back of a line so far."""
 
     line: int
@@ -159,7 +158,7 @@ class Taken(msgspec.Struct, frozen=True, array_like=True, gc=False):
     amount: int
 
 
-class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Returned(msgspec.Struct, frozen=True, array_like=True):
     """What came back of a sale so far."""
 
     sale: str
@@ -170,7 +169,7 @@ class Returned(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Points of it that a review took, and no return has met yet."""
 
 
-class Waiting(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Waiting(msgspec.Struct, frozen=True, array_like=True):
     """A return or void that came before its sale."""
 
     id: str
@@ -210,7 +209,7 @@ class RuleUse(msgspec.Struct, frozen=True, array_like=True, gc=False):
     points: int
 
 
-class Tier(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Tier(msgspec.Struct, frozen=True, array_like=True):
     level: int = 0
     since: int = 0
     until: int = 0
@@ -227,7 +226,7 @@ class Tier(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """(from instant, level) of the changes within the horizon, oldest first: the tier at any purchase time."""
 
 
-class Suggested(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Suggested(msgspec.Struct, frozen=True, array_like=True):
     """An adjustment that waits for a second person."""
 
     id: str
@@ -236,7 +235,7 @@ class Suggested(msgspec.Struct, frozen=True, array_like=True, gc=False):
     actor: str
 
 
-class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Applied(msgspec.Struct, frozen=True, array_like=True):
     """A command that was decided, with its outcome: repeats are answered from it, velocity is counted on it."""
 
     id: str
@@ -258,7 +257,7 @@ class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The sale that a return or void refers to."""
 
 
-class Books(msgspec.Struct, array_like=True, gc=False):
+class Books(msgspec.Struct, array_like=True):
     """Double entry (B01): every posting takes from one book and gives to another, so all of them add up to zero.
 
     Sources run below zero: earned is -issued, owed is -debt, corrections upward are -adjusted.
@@ -280,7 +279,7 @@ class Books(msgspec.Struct, array_like=True, gc=False):
         return sum(getattr(self, book) for book in self.__struct_fields__)
 
 
-class Account(msgspec.Struct, array_like=True, gc=False):
+class Account(msgspec.Struct, array_like=True):
     """The state of one member, of one unclaimed receipt, or of one budget. Treat as immutable: change a `draft`."""
 
     next_due: int = 0
@@ -361,7 +360,7 @@ class Account(msgspec.Struct, array_like=True, gc=False):
         return books.available + books.pending + books.held + books.reserved
 
 
-class Head(msgspec.Struct, array_like=True, gc=False):
+class Head(msgspec.Struct, array_like=True):
     """The head of a packed account: all that the clock and the totals read."""
 
     next_due: int = 0

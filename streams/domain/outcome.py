@@ -22,7 +22,7 @@ class Move(msgspec.Struct, frozen=True, array_like=True, gc=False):
     lot: int
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Fact(msgspec.Struct, frozen=True, array_like=True):
     """One event to be: its type, when it happened in the world, the postings it accounts for, and its own fields."""
 
     type: str
@@ -45,7 +45,7 @@ class Balance(msgspec.Struct, frozen=True, array_like=True, gc=False):
     debt: int
 
 
-class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Profile(msgspec.Struct, frozen=True, array_like=True):
     """The loyalty fields after the command (B09). Days are ordinals, 0 for none; rewards follow from points and program."""
 
     active: bool
@@ -63,7 +63,7 @@ class Profile(msgspec.Struct, frozen=True, array_like=True, gc=False):
     last_purchase: int
 
 
-class Word(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Word(msgspec.Struct, frozen=True, array_like=True):
     """Points asked of a budget, or brought back to it: a command to its account is made of this (`budgets.commands`)."""
 
     kind: Literal["ask", "back"]
@@ -76,7 +76,7 @@ class Word(msgspec.Struct, frozen=True, array_like=True, gc=False):
     points: int
 
 
-class Outcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """The whole effect of one command."""
 
     now: int

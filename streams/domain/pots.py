@@ -7,7 +7,7 @@ import msgspec
 Hold = Literal["", "held", "taken"]
 
 
-class Asked(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Asked(msgspec.Struct, frozen=True, array_like=True):
     """What a sale asked of a budget over all members, and what was granted.
 
     Kept whole as long as its sale is, then without its shares until no answer can come again (`budgets.remembered`).
@@ -44,7 +44,7 @@ class Page(msgspec.Struct, frozen=True, array_like=True, gc=False):
     answers: bytes
 
 
-class Budget(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Budget(msgspec.Struct, frozen=True, array_like=True):
     """What a budget over all members has granted and not got back, and the answers it gave."""
 
     ends: int
