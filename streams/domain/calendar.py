@@ -10,7 +10,6 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 DAY: Final = 86_400
-_1970: Final = 719_163  # the day
 
 
 @lru_cache(maxsize=65_536)
@@ -102,7 +101,4 @@ def day_text(day: int | None) -> str | None:
 
 def epoch(moment: datetime) -> int:
     """Whole seconds since 1970 UTC."""
-    offset = moment.utcoffset()
-    assert offset is not None, "an instant carries its offset"  # noqa: S101  # `Instant` sees to it
-    days = moment.toordinal() - _1970 - offset.days  # by hand, in half the time that `timestamp` takes
-    return days * DAY + moment.hour * 3600 + moment.minute * 60 + moment.second - offset.seconds
+    return int(moment.timestamp())
