@@ -80,7 +80,7 @@ def _known(account: Account, id_: str, now: int) -> Applied | None:
 
 def _why_not(command: AnyCommand, sent: int) -> Code:
     """Of a record under an id that another one has. Its own times decide: it may have been answered before the other one came."""
-    if isinstance(command, Join | Update | Leave | Tick) or _at(command, sent) > sent - HORIZON:
+    if isinstance(command, Tick) or _at(command, sent) > sent - HORIZON:
         return Code.ID_REUSED
     return Code.BEYOND_HORIZON
 

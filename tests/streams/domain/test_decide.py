@@ -108,6 +108,17 @@ def test_A08_a_parked_check_is_answered_the_same_after_another_one_took_its_id()
     assert member.books.issued == -5
 
 
+def test_A08_what_was_told_of_a_member_too_late_is_answered_the_same_after_another_record_took_its_id() -> None:
+    member = Member(clock=START - timedelta(days=500)).joined()
+    member.clock = START
+    member.update()
+    late = member.command("join", "m1", at=(START - timedelta(days=40)).isoformat())
+    parked = member.send(late, START)
+    assert parked.code == "BEYOND_HORIZON"
+    assert member.update(id="m1").code == "OK"
+    assert member.again(parked, START).bytes == parked.bytes
+
+
 def test_A08_no_repeat_outlives_its_record() -> None:
     """Whenever a check is sent again, it is recognised or parked: it never earns twice."""
     member = Member(clock=START - timedelta(days=30)).joined()
