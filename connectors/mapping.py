@@ -125,7 +125,7 @@ class VendorMapping(_Model):
         """A JSON value as the target's type. Texts and lists are cut to its length."""
         if value is None:
             return target.absent
-        if isinstance(value, list | tuple) and target.type != "list":
+        if isinstance(value, _LISTS) and target.type != "list":
             return self._joined([str(item) for item in value], target.length)
         if target.type in ("text", "base64"):
             text = str(value)[: target.length]
@@ -156,7 +156,7 @@ class Plan(Generic[T]):
         """`fields`: where in the thing, its name there, the name to give it, its target; `value` gives any value its form."""
         fields = list(fields)
         self._parts = [
-            (known, part)
+            (known, part.add)
             for origin, known in origins.items()
             if (part := _Part([(name, to, target) for where, name, to, target in fields if where == origin], value))
         ]
@@ -164,8 +164,8 @@ class Plan(Generic[T]):
     def values(self, thing: T) -> dict[str, Any]:
         """By the given names; None for what is absent."""
         values: dict[str, Any] = {}
-        for known, part in self._parts:
-            part.add(values, known(thing))
+        for known, add in self._parts:
+            add(values, known(thing))
         return values
 
 
@@ -193,6 +193,7 @@ class _Part:
             values[to] = self._value(known(name), target)
 
 
+_LISTS = (list, tuple)
 _FIGURES: tuple[Kind, ...] = ("number", "boolean")
 _TEXTS: tuple[Kind, ...] = ("text", "date")
 _OF_PERSON: dict[str, Callable[[Person], Known]] = {

@@ -21,6 +21,7 @@ _STANDARD = {"firstName", "lastName", "middleName", "nickName", "birthDate", "co
 _EVENT_ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _DEFINITION = re.compile(r"[A-Za-z0-9]{1,36}")
 _PROPERTY = re.compile(r"[a-z_][A-Za-z0-9_]{0,127}")
+_UTC = ("+00:00", "Z")
 _NO_DIGITS = re.compile(r"[^0-9]+")
 
 
@@ -105,8 +106,12 @@ class Bodies:
 
     def contacts(self, person: Person) -> list[dict[str, str]]:
         """Addresses, as v3 lists them."""
-        texts = ((kind, _digits(value) if kind == "PHONE" else value) for kind, value in self._contacts.values(person).items())
-        return [{"type": kind, "identifier": value} for kind, value in texts if value]
+        contacts = []
+        for kind, value in self._contacts.values(person).items():
+            identifier = _digits(value) if kind == "PHONE" else value
+            if identifier:
+                contacts.append({"type": kind, "identifier": identifier})
+        return contacts
 
     def forgotten(self, person: Person) -> dict[str, Any]:
         """Everything the sink ever wrote, as null."""
@@ -175,10 +180,11 @@ def seconds(instant: str) -> float:
 
 
 def _time(instant: str) -> str:
-    """yyyy-MM-dd'T'HH:mm:ss.SSSZ, in UTC as in Infobip's examples."""
-    at = datetime.fromisoformat(instant)
-    at = at if at.tzinfo is UTC else at.astimezone(UTC)
-    return at.isoformat(timespec="milliseconds")[: len("2026-01-01T00:00:00.000")] + "Z"
+    """yyyy-MM-dd'T'HH:mm:ss.SSSZ, in UTC as in Infobip's examples; ours are in UTC already."""
+    if not instant.endswith(_UTC):
+        instant = datetime.fromisoformat(instant).astimezone(UTC).isoformat()
+    whole, _, fraction = instant.removesuffix("Z").removesuffix("+00:00").partition(".")
+    return f"{whole}.{fraction[:3]:0<3}Z"
 
 
 def _unfit(target: Target, place: str, to: str) -> str | None:

@@ -306,4 +306,4 @@ def _kind(item: Item) -> str:
 
 
 def _opted_in(change: ProfileChange) -> bool:
-    return bool(change.person.field("opt_in_status"))
+    return bool(change.person.profile.get("opt_in_status"))

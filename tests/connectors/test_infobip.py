@@ -2,10 +2,12 @@
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from connectors.configuration import MAPPINGS, ConfigurationError
 from connectors.delivery import Again, Delivered, Halt, Rejected, Split
@@ -14,6 +16,8 @@ from connectors.infobip.answers import ATTEMPTS_MAX
 from connectors.mapping import MappingError, VendorMapping, load_mapping
 from connectors.sink import Answer, Lost
 from tests.connectors.ground import change, contact_of, happening, person
+
+ZONES = [UTC, timezone(timedelta(hours=5, minutes=30)), timezone(-timedelta(hours=8))]
 
 NOW = datetime(2026, 10, 1, 12, 0, tzinfo=UTC)
 UPSERT, TAG, UNTAG = "upsert", "tag", "untag"
@@ -592,6 +596,13 @@ def test_ids_that_infobip_takes_stay_and_others_become_the_same_one_each_time():
 def test_times_are_written_in_utc_with_milliseconds(instant, written):
     one = happening("H-1", data={"occurred_at": instant})
     assert sink()._bodies.event(one)["occurredTime"] == written
+
+
+@given(micros=st.integers(0, 4_000_000_000_000_000), zone=st.sampled_from(ZONES))
+def test_any_instant_is_written_in_utc_to_the_millisecond(micros, zone):
+    at = datetime.fromtimestamp(0, zone) + timedelta(microseconds=micros)
+    written = sink()._bodies.event(happening("H-1", at=at))["occurredTime"]
+    assert written == f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{micros // 1000 % 1000:03}Z"
 
 
 # ---------------------------------------------------------------- single events
