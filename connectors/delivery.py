@@ -38,18 +38,12 @@ class Person(msgspec.Struct, frozen=True, dict=True):
     """
 
     loyalty_id: str
-    member: bytes
+    member: bytes = b""
     """The `loy.members` value; empty when the CRM never sent any, or the member was erased."""
-    standing: bytes
-    """The profile as JSON: an object."""
+    standing: bytes = b"{}"
+    """The profile as JSON: an object; empty when nothing is known."""
     version: int = 0
     """Sequence of the event that made the profile so: a larger one is newer. 0 before any."""
-
-    @classmethod
-    def of(cls, loyalty_id: str, contact: Mapping[str, Any] | None, profile: Mapping[str, Any], version: int = 0) -> "Person":
-        """From plain JSON values."""
-        member = b"" if contact is None else orjson.dumps({"contact": contact})
-        return cls(loyalty_id, member, orjson.dumps(profile), version)
 
     @cached_property
     def contact(self) -> Mapping[str, Any] | None:

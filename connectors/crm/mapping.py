@@ -84,7 +84,7 @@ class CrmMapping(VendorMapping):
 
 def known(person: Person, *, erased: bool) -> Person:
     """What a CRM may know of the person: of one who is erased, nothing of ours."""
-    return Person(person.loyalty_id, b"", b"{}", person.version) if erased else person
+    return Person(person.loyalty_id, version=person.version) if erased else person
 
 
 def _common(happening: Happening, source: str) -> Any:

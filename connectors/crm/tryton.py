@@ -131,7 +131,7 @@ class Tryton:
     def _is_erased(self, row: MemberRow) -> bool:
         """Nothing is known of the member: this is never too old to be done."""
         version = row.columns.get(self._mapping.member.version or "", 0)
-        return row == self._mapping.member_row(Person(row.loyalty_id, b"", b"{}", version))
+        return row == self._mapping.member_row(Person(row.loyalty_id, version=version))
 
     def _write(
         self, row: MemberRow, party: Party | None, changes: Mapping[str, Any]

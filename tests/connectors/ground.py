@@ -51,7 +51,13 @@ def contact_of(member, **parts):
 def person(member, *, contact=True, version=1, **fields):
     """A member; `fields` change the profile."""
     known = contact_of(member) if contact is True else contact
-    return Person.of(member, known, {**PROFILE, "loyalty_id": member, **fields}, version)
+    return person_of(member, known, {**PROFILE, "loyalty_id": member, **fields}, version)
+
+
+def person_of(member, contact, profile, version=0):
+    """A member of plain JSON values."""
+    value = b"" if contact is None else orjson.dumps({"contact": contact})
+    return Person(member, value, orjson.dumps(profile), version)
 
 
 def change(member, *, urgent=False, erased=False, first=False, moved=False, **fields):

@@ -15,7 +15,7 @@ from connectors.crm import interaction_key
 from connectors.delivery import ProfileChange
 from connectors.mapping import MappingError
 from schemas.events import EVENTS
-from tests.connectors.ground import SOON, Ears, change, happening, person, until
+from tests.connectors.ground import SOON, Ears, change, happening, person, person_of, until
 
 pytestmark = pytest.mark.timeout(120)
 NUMBERS = itertools.count(1)
@@ -228,7 +228,7 @@ async def test_a_changed_address_and_tier_take_the_place_of_the_old_ones(line, m
     await line.deliver(change(member, current_tier="Gold"))
     moved = person(member, version=2, current_tier="Silver", contact=None)
     contact = person(member).contact | {"email": "new@example.com", "zip_code": "N1", "phone": None}
-    await line.deliver(ProfileChange(type(moved).of(member, contact, moved.profile, 2), moved=True))
+    await line.deliver(ProfileChange(person_of(member, contact, moved.profile, 2), moved=True))
     party = line.party(member)
     assert mechanisms(party) == {"email": "new@example.com"}
     assert [one["postal_code"] for one in party["addresses"]] == ["N1"]
@@ -318,7 +318,7 @@ async def test_a_user_who_may_keep_parties_and_no_more_is_enough(line, server, m
 
 async def test_a_rule_of_tryton_rejects_that_member_alone_with_its_words(line, member):
     bad = person(member)
-    bad = type(bad).of(member, bad.contact | {"first_name": "Ann\nLee"}, bad.profile, 1)
+    bad = person_of(member, bad.contact | {"first_name": "Ann\nLee"}, bad.profile, 1)
     ((item, why),) = await line.deliver(change(f"{member}-a"), ProfileChange(bad), change(f"{member}-b"))
     assert item.person is bad
     assert why.code == "400"

@@ -5,11 +5,10 @@ import pytest
 import yaml
 
 from connectors.configuration import MAPPINGS
-from connectors.delivery import Person
 from connectors.mapping import MappingError, Target, VendorMapping, load_mapping, nested
 from schemas.events import EVENTS, PERSONAL_FIELDS, PROFILE_FIELDS
 from schemas.standing import Profile
-from tests.connectors.ground import example, happening, person
+from tests.connectors.ground import example, happening, person, person_of
 
 BASE = {"fields": dict.fromkeys(PROFILE_FIELDS), "events": dict.fromkeys(EVENTS)}
 
@@ -117,7 +116,7 @@ def test_every_shipped_mapping_maps_every_profile_and_every_event_without_a_mist
 )
 def test_values_take_the_type_of_their_target(target, value, expected):
     names, wanted = mapping(), Target.model_validate({"to": "x", **target})
-    planned = names.plan([("current_tier", "x", wanted)]).values(Person.of("M-1", None, {"current_tier": value}))
+    planned = names.plan([("current_tier", "x", wanted)]).values(person_of("M-1", None, {"current_tier": value}))
     for made in (names.value(value, wanted), planned["x"]):
         assert made == expected
         assert type(made) is type(expected)

@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.configuration import ConfigurationError
-from connectors.delivery import Again, Delivered, Halt, Happening, Person, ProfileChange, Rejected, Split
+from connectors.delivery import Again, Delivered, Halt, Happening, ProfileChange, Rejected, Split
 from connectors.mapping import MappingError
 from connectors.ometria import Config, Ometria, event_id
 from connectors.sandbox.ometria import CUSTOM_EVENTS, CUSTOM_FIELDS
 from connectors.sink import Answer, Audited, Call, Demanding, Lost, Queueing
 from schemas.events import EVENTS
-from tests.connectors.ground import change, contact_of, event_types, example, happening, person, told
+from tests.connectors.ground import change, contact_of, event_types, example, happening, person, person_of, told
 
 KEY = {"LOY_OMETRIA_API_KEY": "secret"}
 SEGMENTS = {"LOY_OMETRIA_SEGMENTS": '{"Gold": 8400, "Silver": 8401}', "LOY_OMETRIA_MEMBER_SEGMENT": "8402"}
@@ -77,7 +77,7 @@ def at_noon(**variables):
 
 
 def ann(*, contact=ANN_CONTACT, first=False, moved=False, erased=False, **fields):
-    who = Person.of("A1B2C3D4", contact, {**ANN, "loyalty_id": "A1B2C3D4", **fields}, 7)
+    who = person_of("A1B2C3D4", contact, {**ANN, "loyalty_id": "A1B2C3D4", **fields}, 7)
     return ProfileChange(who, first=first, moved=moved, erased=erased)
 
 
@@ -699,7 +699,7 @@ KINDS = list(event_types(ometria()))
 @st.composite
 def items(draw):
     loyalty_id = draw(IDS)
-    who = Person.of(loyalty_id, draw(CONTACTS), {**draw(PROFILES), "loyalty_id": loyalty_id}, 1)
+    who = person_of(loyalty_id, draw(CONTACTS), {**draw(PROFILES), "loyalty_id": loyalty_id}, 1)
     kind = draw(st.sampled_from([None, "erased", *KINDS]))
     if kind in (None, "erased"):
         return ProfileChange(who, draw(st.booleans()), kind == "erased", draw(st.booleans()), draw(st.booleans()))
