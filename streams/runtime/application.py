@@ -22,7 +22,8 @@ from streams.runtime import repairs
 from streams.runtime.consuming import BatchTransport
 from streams.runtime.fatal import Exit, end_process
 from streams.runtime.lease import Lease
-from streams.runtime.producing import Outbox, Post
+from streams.runtime.posting import Post
+from streams.runtime.producing import Outbox
 from streams.runtime.recovery import CarefulTables
 from streams.runtime.shift import Shift
 from streams.runtime.stores import Stores

@@ -4,71 +4,22 @@ Law: `flush` returns only when the broker has acknowledged every record; anythin
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping
-from typing import Any
 
 from aiokafka.errors import ProducerFenced
 
 from streams.runtime.batches import Headers
 from streams.runtime.fatal import Exit, end_process
 from streams.runtime.partitioning import murmur2, partition_of
+from streams.runtime.posting import Place, Post, Row
 from streams.runtime.stores import Change
 from streams.runtime.tables import PartitionedTable
 
 MAX_RECORD_BYTES = 1_900_000  # key + value; topics take 2,000,000 with Kafka's framing, unless the catalogue says otherwise
 
-_Row = tuple[bytes | None, bytes | None, int | None, list[tuple[str, bytes]]]
-
 
 class RecordTooLarge(ValueError):  # noqa: N818 - reads as what it says
     """A record the broker would refuse: dead-letter what caused it."""
-
-
-class Post:
-    """Sends rows to topics through one aiokafka producer and knows the partition counts."""
-
-    def __init__(self, client: Any, timeout: float) -> None:
-        self._client = client
-        self._timeout = timeout
-        self._counts: dict[str, int] = {}
-        self._turns: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
-        """Of those who wait for a place in a partition's queue. Two at a time would not wait as long as they may (L8)."""
-
-    async def partitions(self, topic: str) -> int:
-        """Number of partitions of a topic (asked once)."""
-        count = self._counts.get(topic)
-        if count is None:
-            count = self._counts[topic] = len(await self._client.partitions_for(topic))
-        return count
-
-    async def send(self, topic: str, partition: int, rows: list[_Row]) -> int | None:
-        """Send the rows in order; back when all are acknowledged, with the offset of the last one if it is known."""
-        acknowledged = None
-        for batch in self._pack(rows):
-            async with self._turns[topic, partition]:
-                done = await self._client.send_batch(batch, topic, partition=partition)
-            acknowledged = (await done, batch.record_count())
-        if acknowledged is None or acknowledged[0] is None or acknowledged[0].offset < 0:
-            return None
-        metadata, count = acknowledged
-        last: int = metadata.offset + count - 1
-        return last
-
-    def _pack(self, rows: list[_Row]) -> list[Any]:
-        batches = [self._client.create_batch()]
-        for key, value, timestamp_ms, headers in rows:
-            while batches[-1].append(timestamp=timestamp_ms, key=key, value=value, headers=headers) is None:
-                batches.append(self._client.create_batch())
-        for batch in batches:
-            batch.close()  # a closed batch does not linger
-        return batches
-
-    async def send_all(self, parcels: Mapping[tuple[str, int], list[_Row]]) -> dict[tuple[str, int], int | None]:
-        """Send everything at once; back when all is acknowledged. Raises what went wrong."""
-        async with asyncio.timeout(self._timeout):
-            last = await asyncio.gather(*(self.send(topic, at, rows) for (topic, at), rows in parcels.items()))
-        return dict(zip(parcels, last, strict=True))
 
 
 class Outbox:
@@ -76,8 +27,8 @@ class Outbox:
 
     def __init__(self, post: Post) -> None:
         self._post = post
-        self._records: list[tuple[str, int | None, _Row]] = []
-        self._changes: dict[tuple[str, int], tuple[PartitionedTable, list[Change]]] = {}
+        self._records: list[tuple[str, int | None, Row]] = []
+        self._changes: dict[Place, tuple[PartitionedTable, list[Change]]] = {}
 
     def __len__(self) -> int:
         return len(self._records) + sum(len(changes) for _, changes in self._changes.values())
@@ -123,8 +74,8 @@ class Outbox:
         self._records.clear()
         self._changes.clear()
 
-    async def _parcels(self) -> dict[tuple[str, int], list[_Row]]:
-        parcels: dict[tuple[str, int], list[_Row]] = {}
+    async def _parcels(self) -> dict[Place, list[Row]]:
+        parcels: dict[Place, list[Row]] = {}
         counts: dict[str, int] = {}
         for topic, partition, row in self._records:
             if partition is None:
@@ -137,7 +88,7 @@ class Outbox:
         return parcels
 
 
-def _partition_for(row: _Row, count: int) -> int:
+def _partition_for(row: Row, count: int) -> int:
     key, value, *_ = row
     return partition_of(key, count) if key is not None else (murmur2(value or b"") & 0x7FFFFFFF) % count
 

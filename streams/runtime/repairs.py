@@ -21,7 +21,7 @@ L6  fatal join errors leave a worker alive without partitions                `me
     (aiokafka/consumer/group_coordinator.py `_push_error_to_user`)           `BatchConsumer._commit_offsets`
 L7  every change of the group stops every worker, for as long as the         `roll.Roll`, `shift.Shift`
     slowest takes, or one that is dead (eager protocol)
-L8  where many wait for a place in a partition's queue, time counts twice,   `producing.Post.send`
+L8  where many wait for a place in a partition's queue, time counts twice,   `posting.Post`
     thrice, ...: a send fails after seconds instead of its timeout
     (aiokafka/producer/message_accumulator.py:594-602)
 L9  "who else coordinates the group, I do not" and "I am still loading" are  `heed_coordinator`, for tools `log.offsets_of`

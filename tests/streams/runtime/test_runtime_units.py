@@ -18,7 +18,7 @@ from streams import runtime
 from streams.runtime import lease as leases
 from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.partitioning import murmur2
-from streams.runtime.producing import Post
+from streams.runtime.posting import Post
 from streams.runtime.repairs import heed_coordinator
 from streams.runtime.stores import Stores
 
@@ -320,7 +320,7 @@ async def test_L8_whoever_waits_for_a_place_in_a_queue_waits_as_long_as_it_may(k
         client._sender._send_produce_req = later
 
     async def ours(post: Post, n: int) -> None:
-        await post.send(topic, 0, [(b"k", b"%d" % n, 0, [])])
+        await post.send_all({(topic, 0): [(b"k", b"%d" % n, 0, [])]})
 
     async def stock(client: AIOKafkaProducer, n: int) -> None:
         batch = client.create_batch()
