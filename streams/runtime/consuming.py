@@ -9,6 +9,7 @@ caught between a seek and a queue that is being cleared, which is how stock Faus
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -36,6 +37,8 @@ T = TypeVar("T")
 
 SLOW_SECONDS = 0.2
 
+HOPS = 4
+"""Turns of the loop until agents have taken up what was handed over, and its handlers have done what they do without waiting."""
 _BARE_FETCHES, _BARE_LOOKS, _BARE_LOOK_SECONDS = 4, 100, 0.02
 _POLL = 1.0  # seconds a fetch waits for records before it looks around
 
@@ -74,6 +77,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                 if records or left <= 0:
                     return records
                 waiter = fetcher._create_fetch_waiter()
+                fetcher._notify(fetcher._wait_consume_future)  # it asks when somebody waits
                 await asyncio.wait([waiter], timeout=left)
                 if not waiter.done():
                     waiter.cancel()
@@ -179,6 +183,7 @@ class BatchConsumer(driver.Consumer):
         """Changelog partitions that are read into their tables, with the next offset of each."""
         self._resting: set[TP] = set()
         self._changing = asyncio.Lock()
+        self._finishing = False
         self.yielding: Yielding = self.app.yielding
         self.yielded = Yielded(self)
         self._wanted = Wanted(self)
@@ -275,8 +280,9 @@ class BatchConsumer(driver.Consumer):
         try:
             while not (self.should_stop or fetcher.should_stop):
                 fetched = await self._next_records()
-                for tp, records in fetched.items():
-                    self._hand_over(ensure_TP(tp), records)
+                self._hand_over(fetched)
+                for _ in range(HOPS):
+                    await asyncio.sleep(0)
         except (ConsumerStoppedError, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
@@ -290,51 +296,65 @@ class BatchConsumer(driver.Consumer):
         finally:
             self.not_waiting_next_records.set()
 
-    def _hand_over(self, tp: TP, records: list[Record]) -> None:
-        if self._is_changelog_tp(tp):
-            if tp in self.followed:  # also when flow stopped meanwhile: it goes on where it is, a dropped change would be a hole
+    def _hand_over(self, fetched: Fetched) -> None:
+        batches: defaultdict[str, list[Batch]] = defaultdict(list)
+        for partition, records in fetched.items():
+            tp = ensure_TP(partition)
+            if not self._is_changelog_tp(tp):
+                if self.takes(tp):  # else paused while the fetch returned: a seek precedes every resumption
+                    batches[tp.topic].append(self._batch(tp, records))
+            elif (
+                tp in self.followed
+            ):  # also when flow stopped meanwhile: it goes on where it is, a dropped change would be a hole
                 self.app.tables.apply(tp, records)
                 self.followed[tp] = records[-1].offset + 1
-            return
-        if not self.takes(tp):
-            return  # paused while the fetch returned: a seek precedes every resumption
+        for of_topic in batches.values():
+            self._queue(message_of(of_topic, self.app.consumer_generation_id))
+
+    def _batch(self, tp: TP, records: list[Record]) -> Batch:
         batch = Batch(tp.topic, tp.partition, records)
-        message = message_of(tp, batch, self.app.consumer_generation_id)
         try:
             compacted = tp.topic in self.app.compacted
-            self.book.hand_out(tp, records[0].offset, records[-1].offset, message, compacted=compacted)
+            self.book.hand_out(tp, records[0].offset, records[-1].offset, batch, compacted=compacted)
         except OffsetGap as gap:
             end_process(Exit.OFFSET_GAP, f"records are missing: {gap}. Nothing was committed past it", error=gap)
         self.app.vitals.handed_out(tp, batch)
-        self._queue(message)
         self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+        return batch
 
     def _queue(self, message: ConsumerMessage) -> None:
         channels = self.app.topics._tp_index.get(message.tp, ())
         if len(channels) != 1:
             end_process(Exit.UNEXPECTED, f"{message.tp} has {len(channels)} agents, there must be one")
         (channel,) = channels
-        message.incref()
         channel.queue.force_put_nowait(self.app.create_event(None, message.value, None, message))
 
-    def finish(self, message: ConsumerMessage) -> None:
+    def finish(self, message: ConsumerMessage, batch: Batch) -> None:
         """The handler of this batch returned: its offsets may be committed, the next batch may come."""
-        message.acked = True
-        self._unacked_messages.discard(message)
-        if self.book.finish(message.tp, message):
-            self.app.vitals.finished(message.tp)
-            self._thread.wanted()
-        notify(self._waiting_for_ack)
+        if self.book.finish(batch.tp, batch):
+            self.app.vitals.finished(batch.tp)
+            if not self._finishing:
+                self._finishing = True
+                self.loop.call_soon(self._finished)  # behind the other batches that the same answer of the broker ends
+        self._let_go(message)
 
-    def abandon(self, message: ConsumerMessage) -> None:
+    def _finished(self) -> None:
+        self._finishing = False
+        self._thread.wanted()
+
+    def abandon(self, message: ConsumerMessage, batch: Batch) -> None:
         """The handler gave this batch up: nobody waits for it, nothing of it is committed, the partition's owner repeats it."""
         if not self.app.is_leaving:
-            end_process(Exit.UNEXPECTED, f"a batch of {message.tp} was given up while nobody asked for it")
-        message.acked = True
-        self._unacked_messages.discard(message)
-        if self.book.busy(message.tp):
-            self.rest([message.tp])
-            self.app.shift.repeat(message.tp, self.book.again(message.tp))
+            end_process(Exit.UNEXPECTED, f"a batch of {batch.tp} was given up while nobody asked for it")
+        if self.book.busy(batch.tp):
+            self.rest([batch.tp])
+            self.app.shift.repeat(batch.tp, self.book.again(batch.tp))
+        self._let_go(message)
+
+    def _let_go(self, message: ConsumerMessage) -> None:
+        if not message.decref():
+            message.acked = True
+            self._unacked_messages.discard(message)
         notify(self._waiting_for_ack)
 
     # -- flow: whoever changes what is wanted wakes the fetch

@@ -4,6 +4,7 @@
 Law: what is fetched, from where and in which order is aiokafka's affair; here are only waits, and the shape of a record.
 """
 
+import time
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -18,17 +19,30 @@ ALL_WAIT_MS = 100
 TAKE_SECONDS = 0.005
 """In which what has come is taken, so that the next fetch can ask for all; a busy partition holds up the others no longer."""
 
+AHEAD_SECONDS = 0.02
+"""After which something is asked for though nobody waits: other partitions may have something else than a backlog."""
+
 
 def wait_well(fetcher: Any, short_ms: int) -> None:
     """Let a broker hold a fetch that has nothing to bring for `short_ms` when it leaves out partitions whose records wait here.
 
     A fetch that asks for all comes back with the first record of any, and may be held longer: whoever has nothing to do rests.
+    And ask only when somebody waits for records, or after AHEAD_SECONDS: what is asked for while a batch is computed comes back
+    with one record, behind which all that come later wait for the next fetch.
     """
-    actions = fetcher._get_actions_per_node
+    actions, asked = fetcher._get_actions_per_node, float("-inf")
 
     def waiting(assignment: Any) -> Any:
+        nonlocal asked
         fetcher._fetch_max_wait_ms = short_ms if fetcher._records else max(short_ms, ALL_WAIT_MS)
-        return actions(assignment)
+        requests, resets, timeout, *others = actions(assignment)
+        if requests:
+            now = time.monotonic()
+            left = asked + AHEAD_SECONDS - now
+            if left > 0 and not fetcher._fetch_waiters:
+                return [], resets, min(timeout, left), *others
+            asked = now
+        return requests, resets, timeout, *others
 
     fetcher._get_actions_per_node = waiting
     fetcher._prefetch_backoff = TAKE_SECONDS
