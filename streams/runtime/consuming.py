@@ -13,10 +13,7 @@ from collections import defaultdict
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from aiokafka.client import ConnectionGroup
 from aiokafka.errors import ConsumerStoppedError
-from aiokafka.protocol.admin import DescribeGroupsRequest
-from aiokafka.structs import TopicPartition
 from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -26,10 +23,10 @@ from mode.utils.futures import notify
 from streams.runtime.batches import Batch, Record, message_of
 from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.fatal import Exit, end_process
-from streams.runtime.fetching import Fetched, taken, wait_well
-from streams.runtime.repairs import HonestProducer, heed_coordinator
+from streams.runtime.fetching import BatchConsumerThread, Fetched
+from streams.runtime.repairs import HonestProducer
 from streams.runtime.vitals import BEAT_SECONDS
-from streams.runtime.yielding import LOOK_SECONDS, SIZE, Wanted, Yielded, Yielding
+from streams.runtime.yielding import Wanted, Yielded, Yielding
 
 logger = logging.getLogger(__name__)
 
@@ -39,132 +36,6 @@ SLOW_SECONDS = 0.2
 
 HOPS = 4
 """Turns of the loop until agents have taken up what was handed over, and its handlers have done what they do without waiting."""
-_BARE_FETCHES, _BARE_LOOKS, _BARE_LOOK_SECONDS = 4, 100, 0.02
-_POLL = 1.0  # seconds a fetch waits for records before it looks around
-
-
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with a fetch that can be woken, and an assignment of our own."""
-
-    app: Any
-    consumer: Any
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        heed_coordinator(self._ensure_consumer()._coordinator)
-        wait_well(self._ensure_consumer()._fetcher, self.app.config.fetch_wait_ms)
-
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do something in the loop of the consumer thread."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self.thread_loop))
-
-    async def fetch(self, wanted: Wanted, limit: int) -> Fetched:
-        """At most `limit` records of the wanted partitions; nothing after a second, or as soon as flow stops."""
-        return await self.run(self._fetch(wanted, limit))
-
-    async def _fetch(self, wanted: Wanted, limit: int) -> Fetched:
-        client = self._ensure_consumer()
-        fetcher = client._fetcher
-        deadline = self.thread_loop.time() + _POLL
-        while self.consumer.flow_active:
-            if client._closed or fetcher._closed:
-                raise ConsumerStoppedError
-            with fetcher._subscriptions.fetch_context():
-                records = await taken(fetcher, wanted, limit)
-                left = deadline - self.thread_loop.time()
-                if not records and self._holds_back(fetcher):
-                    records, left = await self._yielded(fetcher), min(left, LOOK_SECONDS)
-                if records or left <= 0:
-                    return records
-                waiter = fetcher._create_fetch_waiter()
-                fetcher._notify(fetcher._wait_consume_future)  # it asks when somebody waits
-                await asyncio.wait([waiter], timeout=left)
-                if not waiter.done():
-                    waiter.cancel()
-                elif not waiter.cancelled():
-                    waiter.result()  # authorization and coordination errors come this way
-        return {}
-
-    def _holds_back(self, fetcher: Any) -> bool:
-        """Whether there are records that yield to others."""
-        topics = self.consumer.yielding.topics
-        return bool(topics) and any(tp.topic in topics for tp in fetcher._records)
-
-    async def _yielded(self, fetcher: Any) -> Fetched:
-        yielding = self.consumer.yielding
-        if not yielding.is_due():
-            return {}
-        records = await taken(fetcher, self.consumer.yielded, SIZE)
-        if records:
-            yielding.took()
-        return records
-
-    def wanted(self) -> None:
-        """Something more is wanted: a waiting fetch looks again, if anything lies ready. To wake a thread for nothing is dear."""
-        fetcher = getattr(self._consumer, "_fetcher", None)
-        if fetcher is not None and fetcher._records:
-            self.wake()
-
-    def wake(self) -> None:
-        """Make a waiting fetch look again at what is wanted. Harmless at any time, from any thread."""
-        if self._consumer is not None and self.thread_loop.is_running():
-            self.thread_loop.call_soon_threadsafe(self._wake)
-
-    def _wake(self) -> None:
-        fetcher = getattr(self._consumer, "_fetcher", None)
-        if fetcher is not None:
-            for waiter in list(fetcher._fetch_waiters):
-                fetcher._notify(waiter)
-
-    async def committed(self, tps: Iterable[TP]) -> dict[TP, int]:
-        """The group's committed offset of each partition that has one."""
-        return await self.run(self._committed([TopicPartition(*tp) for tp in tps]))
-
-    async def _committed(self, tps: list[TopicPartition]) -> dict[TP, int]:
-        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(tps)
-        return {ensure_TP(tp): at.offset for tp, at in found.items() if at.offset >= 0}
-
-    async def assign(self, positions: Mapping[TP, int]) -> None:
-        """Read these partitions, from these offsets on, and no others. Nothing may be on its way."""
-        await self.run(self._assign({TopicPartition(*tp): offset for tp, offset in positions.items()}))
-
-    async def _assign(self, positions: Mapping[TopicPartition, int]) -> None:
-        client = self._ensure_consumer()
-        client.assign(list(positions))
-        for tp, offset in positions.items():
-            client.seek(tp, offset)
-
-    async def ends_bare(self, tp: TP, end: int) -> bool:
-        """Whether nothing lies between the position and `end`: compaction took it. Several fetches must have come back empty."""
-        return await self.run(self._ends_bare(TopicPartition(*tp), end))
-
-    async def _ends_bare(self, tp: TopicPartition, end: int) -> bool:
-        client, stamps = self._ensure_consumer(), set()
-        state = client._subscription.subscription.assignment.state_value(tp)
-        position = None if state is None else state._position
-        if position is not None and position >= end:
-            return True  # what was taken on the way there reached the main loop before this answer does
-        for _ in range(_BARE_LOOKS):
-            await asyncio.sleep(_BARE_LOOK_SECONDS)
-            if state is None or state._position != position or tp in client._fetcher._records:
-                return False
-            if state.highwater is not None and state.highwater >= end:
-                stamps.add(state.timestamp)
-            if len(stamps) >= _BARE_FETCHES:
-                return True
-        return False
-
-    async def strangers(self) -> list[str]:
-        """Who has joined the consumer group by Kafka's own protocol: its commits and ours exclude each other."""
-        return await self.run(self._strangers())
-
-    async def _strangers(self) -> list[str]:
-        coordinator = self._ensure_consumer()._coordinator
-        await coordinator.ensure_coordinator_known()
-        answer = await coordinator._client.send(
-            coordinator.coordinator_id, DescribeGroupsRequest([self.app.conf.id]), group=ConnectionGroup.COORDINATION
-        )
-        return [member[1] for group in answer.groups for member in group[5]]
 
 
 class BatchConsumer(driver.Consumer):
