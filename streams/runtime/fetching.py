@@ -49,6 +49,8 @@ def wait_well(fetcher: Any, short_ms: int) -> None:
         nonlocal asked
         fetcher._fetch_max_wait_ms = short_ms if fetcher._records else max(short_ms, ALL_WAIT_MS)
         requests, resets, timeout, *others = actions(assignment)
+        if len(fetcher._in_flight) > len(fetcher._pending_tasks):
+            timeout = 0  # L10: a fetch is over, and its node counts as busy for one turn of the loop more
         if requests:
             now = time.monotonic()
             left = asked + AHEAD_SECONDS - now

@@ -28,6 +28,9 @@ L9  "who else coordinates the group, I do not" and "I am still loading" are  `he
     read as "nothing was ever committed": everything is read again from
     its beginning (aiokafka/consumer/group_coordinator.py, the error of the
     whole answer in OffsetFetch v2 and later is not looked at)
+L10 a fetch that ends in the turn of the loop in which records are taken     `fetching.wait_well`
+    leaves its node marked as busy: nothing is asked for 200 ms
+    (aiokafka/consumer/fetcher.py:501, 562: `on_done` runs a turn too late)
 === ======================================================================= ================================================
 """
 
@@ -36,8 +39,10 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import GroupLoadInProgressError, NoError, for_code
+from aiokafka.producer.message_accumulator import MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.commit import OffsetFetchRequest
@@ -60,6 +65,9 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (Consumer, ("_drain_messages", "subscribe", "_new_offset", "_filter_tps_with_pending_acks", "_commit_offsets")),
     (Recovery, ("_restart_recovery", "_slurp_changelogs")),
     (AIOKafkaConsumerThread, ("_create_worker_consumer", "on_start")),
+    (Fetcher, ("_get_actions_per_node", "_create_fetch_waiter", "_notify", "fetched_records")),
+    (MessageAccumulator, ("_append_batch", "create_builder")),
+    (MessageBatch, ("retry_count",)),
     (Sender, ("_send_produce_req",)),
     (GroupCoordinator, ("_send_req", "_do_fetch_commit_offsets", "coordinator_dead")),
     (TransactionManager, ("set_pid_and_epoch", "producer_id", "producer_epoch")),
