@@ -8,7 +8,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaTimeoutError
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from hypothesis import given
@@ -304,38 +303,6 @@ async def test_a_refused_record_ends_the_process(kafka, topic_prefix, producer, 
     with pytest.raises(SystemExit):
         await outbox.flush()
     assert ended == [70]
-
-
-async def test_L8_whoever_waits_for_a_place_in_a_queue_waits_as_long_as_it_may(kafka, topic_prefix):
-    """Forty flushes into one partition of a broker that takes 0.1 s: 4 s of waiting, and the send may take 10."""
-    topic = await _topic(kafka, f"{topic_prefix}t", 1)
-
-    def slow(client: AIOKafkaProducer) -> None:
-        send = client._sender._send_produce_req
-
-        async def later(node_id, batches):
-            await asyncio.sleep(0.1)
-            await send(node_id, batches)
-
-        client._sender._send_produce_req = later
-
-    async def ours(post: Post, n: int) -> None:
-        await post.send_all({(topic, 0): [(b"k", b"%d" % n, 0, [])]})
-
-    async def stock(client: AIOKafkaProducer, n: int) -> None:
-        batch = client.create_batch()
-        batch.append(timestamp=0, key=b"k", value=b"%d" % n)
-        batch.close()
-        await (await client.send_batch(batch, topic, partition=0))
-
-    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", request_timeout_ms=10_000) as client:
-        slow(client)
-        with pytest.raises(KafkaTimeoutError):
-            await asyncio.gather(*(stock(client, n) for n in range(40)))
-    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", request_timeout_ms=10_000) as client:
-        slow(client)
-        post = Post(client, 30.0)
-        await asyncio.gather(*(ours(post, n) for n in range(40)))
 
 
 @pytest.mark.parametrize(
