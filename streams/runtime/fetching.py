@@ -86,6 +86,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     app: Any
     consumer: Any
     _took = 0.0
+    _many = 0
+    """Records taken since something was waited for: of a backlog, more are asked for at once."""
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -114,10 +116,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                     records, left = await self._yielded(fetcher), min(left, LOOK_SECONDS)
                 if records or left <= 0:
                     self._took = self.thread_loop.time()
+                    self._many += sum(map(len, records.values()))
                     return records
-                if (rest := self._took + GATHER_SECONDS - self.thread_loop.time()) > 0:
+                rest = self._took + GATHER_SECONDS - self.thread_loop.time()
+                if rest > 0 and self._many < limit:
                     await asyncio.sleep(rest)
                 else:
+                    self._many = 0
                     await _something_new(fetcher, left)
         return {}
 
