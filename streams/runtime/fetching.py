@@ -31,7 +31,7 @@ TAKE_SECONDS = 0.005
 AHEAD_SECONDS = 0.02
 """After which something is asked for though nobody waits: other partitions may have something else than a backlog."""
 GATHER_SECONDS = 0.004
-"""After records were taken, before others are asked for: each time costs the worker and the broker a millisecond of CPU."""
+"""After records were taken, and of no backlog, before others are asked for: each time costs worker and broker a millisecond."""
 _BARE_FETCHES, _BARE_LOOKS, _BARE_LOOK_SECONDS = 4, 100, 0.02
 _POLL = 1.0  # seconds a fetch waits for records before it looks around
 
@@ -87,7 +87,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     consumer: Any
     _took = 0.0
     _many = 0
-    """Records taken since something was waited for: of a backlog, more are asked for at once."""
+    """Records taken since the last wait: where there is a backlog, more are asked for at once."""
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -118,12 +118,9 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                     self._took = self.thread_loop.time()
                     self._many += sum(map(len, records.values()))
                     return records
-                rest = self._took + GATHER_SECONDS - self.thread_loop.time()
-                if rest > 0 and self._many < limit:
-                    await asyncio.sleep(rest)
-                else:
-                    self._many = 0
-                    await _something_new(fetcher, left)
+                rest = self._took + GATHER_SECONDS - self.thread_loop.time() if self._many < limit else 0.0
+                self._many = 0
+                await (asyncio.sleep(rest) if rest > 0 else _something_new(fetcher, left))
         return {}
 
     def _holds_back(self, fetcher: Any) -> bool:

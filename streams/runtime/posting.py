@@ -39,9 +39,7 @@ class Post:
         count = self._counts.get(topic)
         if count is None:
             count = self._counts[topic] = len(await self._client.partitions_for(topic))
-            self._client.client.add_topic(
-                topic
-            )  # else its leaders are forgotten when somebody asks for one the client does not know
+            self._client.client.add_topic(topic)  # else its leaders are forgotten as soon as any new topic is asked for
         return count
 
     async def send_all(self, parcels: Mapping[Place, list[Row]]) -> dict[Place, int | None]:

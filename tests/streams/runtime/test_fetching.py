@@ -9,7 +9,7 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 
 from streams.runtime import fetching
-from streams.runtime.fetching import AHEAD_SECONDS, wait_well
+from streams.runtime.fetching import AHEAD_SECONDS, BatchConsumerThread, wait_well
 
 CHECKS = TopicPartition("pos.checks", 0)
 NOTHING = SimpleNamespace(API_VERSION=4, topics=[])
@@ -101,3 +101,57 @@ async def test_whoever_waits_is_served_at_once(ours, monkeypatch):
     assert ours._client.asked.empty()
     somebody_waits(ours)
     assert await ours._client.next()
+
+
+LIMIT = 500
+
+
+class Thread(BatchConsumerThread):
+    """It fetches in the loop of the test, and takes what is `ready`: a number of records each time."""
+
+    def __init__(self, fetcher: Fetcher, *ready: int) -> None:
+        self.thread_loop = asyncio.get_running_loop()
+        self.consumer = SimpleNamespace(flow_active=True, yielding=SimpleNamespace(topics={}))
+        self._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
+        left = list(ready)
+
+        async def fetched_records(_wanted, timeout, max_records):  # noqa: ASYNC109 - the signature is aiokafka's
+            count = left.pop(0) if left else 0
+            return {CHECKS: range(min(max_records, count))} if count else {}
+
+        fetcher.fetched_records = fetched_records
+
+    async def takes_all_and_one_more(self, pieces: int) -> "asyncio.Task":
+        for _ in range(pieces):
+            await self._fetch({CHECKS}, LIMIT)
+        task = asyncio.create_task(self._fetch({CHECKS}, LIMIT))
+        await turns()
+        return task
+
+
+@pytest.mark.parametrize(("pieces", "rests"), [([3], True), ([LIMIT], False), ([300, 300], False), ([LIMIT, 3], False)])
+async def test_a_moment_is_let_go_by_after_some_records_but_a_backlog_is_gone_on_with(ours, monkeypatch, pieces, rests):
+    monkeypatch.setattr(fetching, "GATHER_SECONDS", SLEEP)
+    task = await Thread(ours, *pieces).takes_all_and_one_more(len(pieces))
+    assert bool(ours._fetch_waiters) is not rests
+    task.cancel()
+
+
+async def test_a_fetch_that_lets_a_moment_go_by_ends_when_flow_stops(ours):
+    thread = Thread(ours, 3)
+    task = await thread.takes_all_and_one_more(1)
+    thread.consumer.flow_active = False
+    async with asyncio.timeout(fetching._POLL / 2):
+        assert await task == {}
+
+
+async def test_after_a_backlog_a_moment_is_let_go_by_again(ours, monkeypatch):
+    thread = Thread(ours, LIMIT, 0, 3)
+    task = await thread.takes_all_and_one_more(1)
+    monkeypatch.setattr(fetching, "GATHER_SECONDS", SLEEP)
+    thread._wake()
+    assert len((await task)[CHECKS]) == 3
+    last = asyncio.create_task(thread._fetch({CHECKS}, LIMIT))
+    await turns()
+    assert not ours._fetch_waiters
+    last.cancel()
