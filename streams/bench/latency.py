@@ -65,6 +65,7 @@ class Ear:
     async def listen(self) -> None:
         """Until cancelled."""
         await self._consumer.start()
+        self._consumer._fetcher._fetcher_timeout = 0.02  # noqa: SLF001 - else L10 (runtime/repairs.py) makes the reader 200 ms late
         try:
             self._consumer.assign(list(self._at))
             for part, end in self._at.items():

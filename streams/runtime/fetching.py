@@ -36,31 +36,44 @@ _BARE_FETCHES, _BARE_LOOKS, _BARE_LOOK_SECONDS = 4, 100, 0.02
 _POLL = 1.0  # seconds a fetch waits for records before it looks around
 
 
-def wait_well(fetcher: Any, short_ms: int) -> None:
-    """Let a broker hold a fetch that has nothing to bring for `short_ms` when it leaves out partitions whose records wait here.
+class Asking:
+    """When a fetcher of aiokafka's asks for more.
 
-    A fetch that asks for all comes back with the first record of any, and may be held longer: whoever has nothing to do rests.
-    And ask only when somebody waits for records, or after AHEAD_SECONDS: what is asked for while a batch is computed comes back
-    with one record, behind which all that come later wait for the next fetch.
+    A fetch that asks for all partitions comes back with the first record of any, and may be held: whoever has nothing to do
+    rests. One that leaves out partitions whose records wait here is held for `short_ms`. And it asks only when somebody waits
+    for records, or after AHEAD_SECONDS: what is asked for while a batch is computed comes back with one record, behind which
+    all that come later wait for the next fetch.
     """
-    actions, asked = fetcher._get_actions_per_node, float("-inf")
 
-    def waiting(assignment: Any) -> Any:
-        nonlocal asked
-        fetcher._fetch_max_wait_ms = short_ms if fetcher._records else max(short_ms, ALL_WAIT_MS)
-        requests, resets, timeout, *others = actions(assignment)
+    def __init__(self, fetcher: Any, short_ms: int, many: int) -> None:
+        self._fetcher = fetcher
+        self._short_ms = short_ms
+        self._many = many
+        self._actions = fetcher._get_actions_per_node
+        self._asked = float("-inf")
+        self.taken = 0
+        """Records taken since somebody had to wait for one."""
+        fetcher._get_actions_per_node = self._when_due
+        fetcher._prefetch_backoff = TAKE_SECONDS
+
+    @property
+    def in_hurry(self) -> bool:
+        """Whether there is more than can be taken at once, a backlog or a changelog: what comes next is asked for meanwhile."""
+        return self.taken >= self._many
+
+    def _when_due(self, assignment: Any) -> Any:
+        fetcher = self._fetcher
+        fetcher._fetch_max_wait_ms = self._short_ms if fetcher._records else max(self._short_ms, ALL_WAIT_MS)
+        requests, resets, timeout, *others = self._actions(assignment)
         if len(fetcher._in_flight) > len(fetcher._pending_tasks):
             timeout = 0  # L10: a fetch is over, and its node counts as busy for one turn of the loop more
         if requests:
             now = time.monotonic()
-            left = asked + AHEAD_SECONDS - now
-            if left > 0 and not fetcher._fetch_waiters:
+            left = self._asked + AHEAD_SECONDS - now
+            if left > 0 and not (self.in_hurry or fetcher._fetch_waiters):
                 return [], resets, min(timeout, left), *others
-            asked = now
+            self._asked = now
         return requests, resets, timeout, *others
-
-    fetcher._get_actions_per_node = waiting
-    fetcher._prefetch_backoff = TAKE_SECONDS
 
 
 async def taken(fetcher: Any, wanted: Container[TP], limit: int) -> Fetched:
@@ -85,14 +98,13 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     app: Any
     consumer: Any
+    _asking: Asking
     _took = 0.0
-    _many = 0
-    """Records taken since the last wait: where there is a backlog, more are asked for at once."""
 
     async def on_start(self) -> None:
         await super().on_start()
         heed_coordinator(self._ensure_consumer()._coordinator)
-        wait_well(self._ensure_consumer()._fetcher, self.app.config.fetch_wait_ms)
+        self._asking = Asking(self._ensure_consumer()._fetcher, self.app.config.fetch_wait_ms, self.app.config.max_batch)
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do something in the loop of the consumer thread."""
@@ -116,10 +128,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
                     records, left = await self._yielded(fetcher), min(left, LOOK_SECONDS)
                 if records or left <= 0:
                     self._took = self.thread_loop.time()
-                    self._many += sum(map(len, records.values()))
+                    self._asking.taken += sum(map(len, records.values()))
                     return records
-                rest = self._took + GATHER_SECONDS - self.thread_loop.time() if self._many < limit else 0.0
-                self._many = 0
+                rest = 0.0 if self._asking.in_hurry else self._took + GATHER_SECONDS - self.thread_loop.time()
+                self._asking.taken = 0
                 await (asyncio.sleep(rest) if rest > 0 else _something_new(fetcher, left))
         return {}
 

@@ -28,7 +28,7 @@ L9  "who else coordinates the group, I do not" and "I am still loading" are  `he
     read as "nothing was ever committed": everything is read again from
     its beginning (aiokafka/consumer/group_coordinator.py, the error of the
     whole answer in OffsetFetch v2 and later is not looked at)
-L10 a fetch that ends in the turn of the loop in which records are taken     `fetching.wait_well`
+L10 a fetch that ends in the turn of the loop in which records are taken     `fetching.Asking`
     leaves its node marked as busy: nothing is asked for 200 ms
     (aiokafka/consumer/fetcher.py:501, 562: `on_done` runs a turn too late)
 === ======================================================================= ================================================

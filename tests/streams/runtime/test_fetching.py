@@ -9,10 +9,11 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.subscription_state import SubscriptionState
 
 from streams.runtime import fetching
-from streams.runtime.fetching import AHEAD_SECONDS, BatchConsumerThread, wait_well
+from streams.runtime.fetching import AHEAD_SECONDS, Asking, BatchConsumerThread
 
 CHECKS = TopicPartition("pos.checks", 0)
 NOTHING = SimpleNamespace(API_VERSION=4, topics=[])
+LIMIT = 500
 SLEEP = 30.0
 """Seconds for which a fetcher that has nothing to do rests, here."""
 
@@ -53,7 +54,7 @@ async def stock():
 @pytest.fixture
 async def ours(stock):
     (await stock._client.next()).set_result(NOTHING)  # was sent before we could say when
-    wait_well(stock, short_ms=20)
+    stock.asking = Asking(stock, short_ms=20, many=LIMIT)
     return stock
 
 
@@ -103,9 +104,6 @@ async def test_whoever_waits_is_served_at_once(ours, monkeypatch):
     assert await ours._client.next()
 
 
-LIMIT = 500
-
-
 class Thread(BatchConsumerThread):
     """It fetches in the loop of the test, and takes what is `ready`: a number of records each time."""
 
@@ -113,6 +111,7 @@ class Thread(BatchConsumerThread):
         self.thread_loop = asyncio.get_running_loop()
         self.consumer = SimpleNamespace(flow_active=True, yielding=SimpleNamespace(topics={}))
         self._consumer = SimpleNamespace(_fetcher=fetcher, _closed=False)
+        self._asking = fetcher.asking
         left = list(ready)
 
         async def fetched_records(_wanted, timeout, max_records):  # noqa: ASYNC109 - the signature is aiokafka's
@@ -155,3 +154,11 @@ async def test_after_a_backlog_a_moment_is_let_go_by_again(ours, monkeypatch):
     await turns()
     assert not ours._fetch_waiters
     last.cancel()
+
+
+async def test_more_is_asked_for_ahead_of_time_while_there_is_more_than_can_be_taken(ours, monkeypatch):
+    monkeypatch.setattr(fetching, "AHEAD_SECONDS", SLEEP)
+    (await ours._client.next()).set_result(NOTHING)
+    ours.asking.taken = LIMIT
+    ours._notify(ours._wait_consume_future)
+    assert await ours._client.next()
