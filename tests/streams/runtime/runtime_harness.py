@@ -183,3 +183,11 @@ def numbered(count: int, start: int = 0) -> list[Sent]:
 
 def values(count: int, start: int = 0) -> set[bytes]:
     return {b"%d" % n for n in range(start, start + count)}
+
+
+async def create_topic(kafka, name: str, partitions: int = 1, **settings: str) -> str:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
+    await admin.close()
+    return name

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaTimeoutError, MessageSizeTooLargeError, ProducerClosed, UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import MessageAccumulator
 from aiokafka.producer.transaction_manager import TransactionManager
@@ -15,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.runtime.posting import Place, Post, Row
+from tests.streams.runtime.runtime_harness import create_topic
 
 PLACE: Place = ("t", 0)
 BATCH_BYTES = 400
@@ -226,37 +226,31 @@ def _some(names: Iterator[str], count: int) -> list[str]:
     return [next(names) for _ in range(count)]
 
 
-async def _topic(kafka, name: str) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(name, 1, 1)])
-    await admin.close()
-    return name
-
-
 async def test_a_topic_once_sent_to_is_known_for_good(kafka, topic_prefix):
     """A client that has asked for the metadata of all topics asks for that of new ones only as soon as it needs one."""
-    topic = await _topic(kafka, f"{topic_prefix}old")
+    topic = await create_topic(kafka, f"{topic_prefix}old")
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, enable_idempotence=True) as client:
         await client.client.force_metadata_update()
         post = Post(client, 5.0)
         assert await post.send_all({(topic, 0): rows("a")}) == {(topic, 0): 0}
-        await client.partitions_for(await _topic(kafka, f"{topic_prefix}new"))
+        await client.partitions_for(await create_topic(kafka, f"{topic_prefix}new"))
         assert await post.send_all({(topic, 0): rows("b")}) == {(topic, 0): 1}
 
 
 async def test_L8_whoever_waits_for_a_place_in_a_queue_waits_as_long_as_it_may(kafka, topic_prefix):
     """Forty flushes into one partition of a broker that takes 0.1 s: 4 s of waiting, and the send may take 10."""
-    topic = await _topic(kafka, f"{topic_prefix}t")
+    topic = await create_topic(kafka, f"{topic_prefix}t")
 
-    def slow(client: AIOKafkaProducer) -> None:
-        send = client._sender._send_produce_req
+    def slow(client: AIOKafkaProducer) -> list[object]:
+        send, requests = client._sender._send_produce_req, []
 
         async def later(node_id, batches):
+            requests.append(batches)
             await asyncio.sleep(0.1)
             await send(node_id, batches)
 
         client._sender._send_produce_req = later
+        return requests
 
     async def stock(client: AIOKafkaProducer, n: int) -> None:
         batch = client.create_batch()
@@ -269,7 +263,6 @@ async def test_L8_whoever_waits_for_a_place_in_a_queue_waits_as_long_as_it_may(k
         with pytest.raises(KafkaTimeoutError):
             await asyncio.gather(*(stock(client, n) for n in range(40)))
     async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, acks="all", request_timeout_ms=10_000) as client:
-        slow(client)
-        post, began = Post(client, 10.0), asyncio.get_running_loop().time()
+        requests, post = slow(client), Post(client, 10.0)
         await asyncio.gather(*(post.send_all({(topic, 0): rows(f"{n}")}) for n in range(40)))
-        assert asyncio.get_running_loop().time() - began < 2.0, "they left together"
+        assert len(requests) < 20, "they left together"

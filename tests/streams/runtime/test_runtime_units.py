@@ -6,7 +6,6 @@ import sys
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
@@ -20,6 +19,7 @@ from streams.runtime.partitioning import murmur2
 from streams.runtime.posting import Post
 from streams.runtime.repairs import heed_coordinator
 from streams.runtime.stores import Stores
+from tests.streams.runtime.runtime_harness import create_topic
 
 TP = ("topic", 0)
 
@@ -227,14 +227,6 @@ def test_a_view_reads_through_its_own_changes():
     assert view.changes == {b"a": b"9", b"b": None}
 
 
-async def _topic(kafka, name: str, partitions: int, **settings: str) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
-    await admin.close()
-    return name
-
-
 async def _read(kafka, topic: str, partitions: int, count: int) -> list:
     consumer = AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, auto_offset_reset="earliest")
     await consumer.start()
@@ -256,7 +248,7 @@ async def producer(kafka):
 
 
 async def test_the_outbox_keeps_order_timestamps_headers_and_partitions(kafka, topic_prefix, producer):
-    topic = await _topic(kafka, f"{topic_prefix}t", 4)
+    topic = await create_topic(kafka, f"{topic_prefix}t", 4)
     outbox = runtime.Outbox(Post(producer, 30.0))
     for n in range(1000):
         outbox.add(topic, b"m%d" % (n % 50), b"%d" % n, timestamp_ms=1_500_000_000_000 + n, headers=[("h", b"%d" % n)])
@@ -288,7 +280,7 @@ async def test_a_record_too_large_for_the_broker_is_refused_before_it_is_sent(pr
 
 
 async def test_the_largest_record_fits(kafka, topic_prefix, producer):
-    topic = await _topic(kafka, f"{topic_prefix}t", 1)
+    topic = await create_topic(kafka, f"{topic_prefix}t", 1)
     outbox = runtime.Outbox(Post(producer, 30.0))
     for _ in range(2):
         outbox.add(topic, b"", b"x" * runtime.MAX_RECORD_BYTES, timestamp_ms=0)
@@ -297,7 +289,7 @@ async def test_the_largest_record_fits(kafka, topic_prefix, producer):
 
 
 async def test_a_refused_record_ends_the_process(kafka, topic_prefix, producer, ended):
-    topic = await _topic(kafka, f"{topic_prefix}t", 1, **{"max.message.bytes": "500"})
+    topic = await create_topic(kafka, f"{topic_prefix}t", 1, **{"max.message.bytes": "500"})
     outbox = runtime.Outbox(Post(producer, 30.0))
     outbox.add(topic, b"k", b"x" * 1000, timestamp_ms=0)
     with pytest.raises(SystemExit):
