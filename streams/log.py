@@ -127,6 +127,7 @@ class Log:
         for part in open_parts:
             self._consumer.seek(part, spans[part].start)
         while open_parts:
+            require_fetching(self._consumer)
             for part, found in (await self._consumer.getmany(timeout_ms=WAIT_MS)).items():
                 if batch := [_record(raw) for raw in found if raw.offset < spans[part].end]:
                     yield batch
@@ -134,6 +135,13 @@ class Log:
             done = {part for part in open_parts if await self._consumer.position(part) >= spans[part].end}
             self._consumer.pause(*done)
             open_parts -= done
+
+
+def require_fetching(consumer: AIOKafkaConsumer) -> None:
+    """Raise KafkaError when aiokafka's fetcher has ended of an error: it tells nobody (L11 of `streams/runtime/repairs.py`)."""
+    ended = consumer._fetcher.error_future  # noqa: SLF001  # there is no public way
+    if ended.done() and not ended.cancelled():
+        ended.result()
 
 
 def _record(raw: ConsumerRecord) -> Record:

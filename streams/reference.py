@@ -20,6 +20,7 @@ from schemas.topics import IDENTITIES, PROGRAMS
 from streams import metrics
 from streams.domain.calendar import epoch
 from streams.domain.plan import Plan
+from streams.log import require_fetching
 from streams.runtime.fatal import Exit, end_process
 from streams.runtime.partitioning import partition_of
 from streams.runtime.stores import Stores
@@ -97,6 +98,7 @@ class Mirror(Generic[T]):
     async def _read(self) -> None:
         try:
             while True:
+                require_fetching(self._reader)
                 for part, records in (await self._reader.getmany(timeout_ms=200)).items():
                     self._take(part, records)
                     await asyncio.sleep(0)  # heartbeats go on

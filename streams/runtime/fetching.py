@@ -77,7 +77,13 @@ class Asking:
 
 
 async def taken(fetcher: Any, wanted: Container[TP], limit: int) -> Fetched:
-    """At most `limit` of the records that lie ready, each made once: aiokafka's have eleven fields, of which we need five."""
+    """At most `limit` of the records that lie ready, each made once: aiokafka's have eleven fields, of which we need five.
+
+    L11: raises KafkaError when the fetcher has ended of an error; aiokafka logs it, and nothing would ever come again.
+    """
+    ended = fetcher.error_future
+    if ended.done() and not ended.cancelled():
+        ended.result()
     for result in fetcher._records.values():
         unpacked = getattr(result, "_partition_records", None)  # it makes records one by one, when asked
         if unpacked is not None:

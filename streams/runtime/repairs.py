@@ -31,6 +31,8 @@ L9  "who else coordinates the group, I do not" and "I am still loading" are  `he
 L10 a fetch that ends in the turn of the loop in which records are taken     `fetching.Asking`
     leaves its node marked as busy: nothing is asked for 200 ms
     (aiokafka/consumer/fetcher.py:501, 562: `on_done` runs a turn too late)
+L11 a fetcher that ends of an error says so to nobody: the worker lives on   `fetching.taken`, for mirrors and tools
+    and reads nothing (aiokafka/consumer/fetcher.py:473, 580)                `log.require_fetching`
 === ======================================================================= ================================================
 """
 
@@ -65,7 +67,7 @@ _RELIED_ON: tuple[tuple[type, tuple[str, ...]], ...] = (
     (Consumer, ("_drain_messages", "subscribe", "_new_offset", "_filter_tps_with_pending_acks", "_commit_offsets")),
     (Recovery, ("_restart_recovery", "_slurp_changelogs")),
     (AIOKafkaConsumerThread, ("_create_worker_consumer", "on_start")),
-    (Fetcher, ("_get_actions_per_node", "_create_fetch_waiter", "_notify", "fetched_records")),
+    (Fetcher, ("_get_actions_per_node", "_create_fetch_waiter", "_notify", "fetched_records", "error_future")),
     (MessageAccumulator, ("_append_batch", "create_builder")),
     (MessageBatch, ("retry_count",)),
     (Sender, ("_send_produce_req",)),

@@ -1,9 +1,11 @@
 """Reading topics to a fixed end, on the real broker."""
 
+import asyncio
+
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from aiokafka.errors import GroupAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
 from streams.log import Record, Span, UnknownTopicError, keep_latest, latest_by_key, offsets_of, open_log, read_topic
@@ -54,6 +56,16 @@ async def test_a_record_larger_than_a_fetch_is_read(kafka, topic, producer):
     await producer.send_and_wait(topic, b"x" * 12_000_000, b"big", partition=0)
     await producer.send_and_wait(topic, b"small", b"small", partition=0)
     assert [len(r.value) async for r in read_topic(kafka.bootstrap, topic)] == [12_000_000, 5]
+
+
+async def test_L11_a_reader_whose_fetcher_has_ended_raises_instead_of_waiting(kafka, topic, producer):
+    await producer.send_and_wait(topic, b"1", b"k", partition=0)
+    async with open_log(kafka.bootstrap) as log:
+        spans, fetcher = await log.spans(topic), log._consumer._fetcher
+        fetcher._get_actions_per_node = lambda _: 1 / 0
+        with pytest.raises(KafkaError, match="Unexpected error"):
+            await asyncio.wait_for(anext(log.read(spans)), 30)
+        fetcher._fetch_task = asyncio.create_task(asyncio.sleep(0))  # with the one that ended, stopping would raise too
 
 
 @pytest.mark.parametrize("code", [14, 15, 16], ids=["still loading", "not available", "another one coordinates"])

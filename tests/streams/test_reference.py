@@ -57,6 +57,17 @@ async def test_once_started_everything_written_before_is_there(mirror, put):
     assert dict(mirror.items()) == {f"k{n}": 40 + n for n in range(10)}
 
 
+async def test_L11_nobody_goes_on_with_a_mirror_whose_fetcher_has_ended(mirror, monkeypatch):
+    ended = asyncio.get_running_loop().create_future()
+    monkeypatch.setattr("os._exit", ended.set_result)
+    await mirror.start()
+    fetcher = mirror._reader._fetcher
+    fetcher._get_actions_per_node = lambda _: 1 / 0
+    async with asyncio.timeout(30):
+        assert await ended == 70
+    fetcher._fetch_task = asyncio.create_task(asyncio.sleep(0))  # with the one that ended, stopping would raise
+
+
 async def test_catching_up_shows_what_was_written_a_moment_ago(mirror, put):
     await mirror.start()
     for n in range(20):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.producer import sender
 from faust.transport.drivers import aiokafka as driver
 
@@ -132,6 +133,19 @@ def die_after_commit() -> None:
     driver.AIOKafkaConsumerThread._commit = commit_and_die
 
 
+def break_fetching(topic: str) -> None:
+    """What the first fetch that brings records of the topic ends with, is an error nobody thought of."""
+    fetch = Fetcher._proc_fetch_request
+
+    async def breaks(self: Any, *request: Any) -> bool:
+        found = await fetch(self, *request)
+        if any(tp.topic == topic for tp in self._records):
+            raise ValueError("an answer that nobody can read")
+        return found
+
+    Fetcher._proc_fetch_request = breaks
+
+
 def seek_late(consumer: type, seconds: float) -> None:
     """The seek after recovery comes only when 100 records have been delivered, or after so many seconds."""
     seek = consumer.perform_seek
@@ -165,11 +179,14 @@ def main() -> None:
     parser.add_argument("--produce-delay", type=float, default=0.0)
     parser.add_argument("--die-after-commit", action="store_true")
     parser.add_argument("--seek-late", type=float, default=0.0)
+    parser.add_argument("--break-fetching", action="store_true")
     options = parser.parse_args()
     if options.produce_delay:
         delay_produce(options.produce_delay)
     if options.die_after_commit:
         die_after_commit()
+    if options.break_fetching:
+        break_fetching(options.source)
     if options.seek_late:
         seek_late(BatchConsumer if options.kind == "ours" else driver.Consumer, options.seek_late)
     app = ours(options) if options.kind == "ours" else stock(options)

@@ -227,6 +227,21 @@ async def test_L6_a_worker_the_group_refuses_does_not_live_on(lines):
     assert ours == 75
 
 
+async def test_L11_a_worker_whose_fetcher_has_ended_does_not_live_on(lines):
+    async def scenario(kind: str) -> int | None:
+        line = await lines(kind).make()
+        await line.send(numbered(10))
+        with line.worker(kind, break_fetching=True) as worker:
+            if kind == "ours":
+                return await worker.exit_code()
+            await until(lambda: "Unexpected error in fetcher routine" in worker.said(), "the fetcher of stock has ended")
+            return worker.process.poll()
+
+    stock, ours = await asyncio.gather(scenario("stock"), scenario("ours"))
+    assert stock is None
+    assert ours == 70
+
+
 async def test_a_gap_in_the_source_topic_is_fatal(lines):
     line = await lines("ours").make()
     await line.send(numbered(10))
