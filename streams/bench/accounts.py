@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from schemas.checks import AnyCheck, Check
 from schemas.members import AnyMemberCommand, Identity, MemberCommand
 from schemas.program import Program
-from schemas.records import Tick
+from schemas.records import AnyCommand, Tick
 from streams.baskets import Arrival, checks, enrolments, weeks
 from streams.domain.account import Account, pack
 from streams.domain.decide import decide
@@ -84,20 +84,32 @@ class _World:
         return self.plan
 
 
+def commands(plan: Plan, members: int, until_week: int) -> Iterator[tuple[AnyCommand, int]]:
+    """What intake makes of the first members' opt-ins and of their baskets of the first weeks, in order.
+
+    With the Kafka time of each, in seconds since 1970 UTC.
+    """
+    world = _World(plan)
+    intake = Intake(Rules(b"bench", "US", plan.program.program), world)
+    opened: set[str] = set()
+    for arrival in islice(enrolments(plan.program.program), members):
+        taken = intake.member(_MEMBER.validate_json(arrival.value), _arrived(arrival))
+        world.identities |= {key: identity for key, identity in taken.identities if identity is not None}
+        opened.update(command.account for command in taken.commands)
+        yield from _timed(taken, arrival)
+    for arrival in checks(weeks(1, until_week), clean=True):
+        taken = intake.check(_CHECK.validate_json(arrival.value), _arrived(arrival))
+        if taken.commands[0].account in opened:
+            yield from _timed(taken, arrival)
+
+
 def templates(program: Program) -> Templates:
     """Decide five weeks of the first members' baskets. Takes a second or two."""
     plan = Plan(program)
-    world = _World(plan)
-    intake = Intake(Rules(b"bench", "US", program.program), world)
     accounts: dict[str, Account] = {}
-    for arrival in islice(enrolments(program.program), MEMBERS):
-        taken = intake.member(_MEMBER.validate_json(arrival.value), _arrived(arrival))
-        world.identities |= {key: identity for key, identity in taken.identities if identity is not None}
-        _decide(accounts, taken, plan, arrival)
-    for arrival in checks(weeks(1, WEEKS), clean=True):
-        taken = intake.check(_CHECK.validate_json(arrival.value), _arrived(arrival))
-        if taken.commands[0].account in accounts:
-            _decide(accounts, taken, plan, arrival)
+    for command, now in commands(plan, MEMBERS, WEEKS):
+        account = accounts.get(command.account) or Account(key=command.account)
+        accounts[command.account] = decide(account, command, plan, now).account
     shopped = [account for account in accounts.values() if account.last_purchase]
     quiet = [_later(account, plan) for account in shopped]
     return Templates([_blank(account) for account in shopped], [_blank(account) for account in quiet])
@@ -107,10 +119,8 @@ def _arrived(arrival: Arrival) -> Arrived:
     return Arrived("pos.checks/0/0", arrival.key.decode(), arrival.at_ms // 1000)
 
 
-def _decide(accounts: dict[str, Account], taken: Taken, plan: Plan, arrival: Arrival) -> None:
-    for command in taken.commands:
-        account = accounts.get(command.account) or Account(key=command.account)
-        accounts[command.account] = decide(account, command, plan, arrival.at_ms // 1000).account
+def _timed(taken: Taken, arrival: Arrival) -> Iterator[tuple[AnyCommand, int]]:
+    return ((command, arrival.at_ms // 1000) for command in taken.commands)
 
 
 def _blank(account: Account) -> bytes:

@@ -18,7 +18,7 @@ from streams.bench.accounts import Sizes, templates
 from streams.bench.compare import Compared, Comparison, topics
 from streams.bench.latency import Delay, delay
 from streams.bench.peers.engines import ENGINES
-from streams.bench.processes import ready
+from streams.bench.processes import child, ready
 from streams.bench.recovery import Recovery, disk_bytes_each, recover
 from streams.bench.show import Result, table
 from streams.bench.throughput import WATCHED, Rate, count, lay_ready, work_off
@@ -32,6 +32,7 @@ from streams.topic_admin import apply_topics
 from streams.verify import verify
 
 PROGRAM = SHIPPED / "grocer.yaml"
+FIRST = SHIPPED / "first.yaml"
 PARTITIONS = 4
 RATE = 250.0  # checks a second: the worst peak of the sized load
 BRISK = 1_000.0  # four of these; measured where it is less than what follows
@@ -95,8 +96,9 @@ class _Run:
             theirs = await self._compare(log, checks)
             delays = await self._latencies(log, ours)
         await self._prove()
+        core = await self._core()
         sizes, recovery = await self._recovery()
-        return Result(self._settings, self._busy, members, ours, theirs, delays, sizes, recovery)
+        return Result(self._settings, self._busy, members, ours, theirs, delays, core, sizes, recovery)
 
     def _say(self, what: str) -> None:
         self._console.print(f"{what} ...", highlight=False)
@@ -176,6 +178,11 @@ class _Run:
         findings = await verify(self._bootstrap)
         if findings.violation:
             raise BenchError(f"what was measured is wrong: {findings.violation}")
+
+    async def _core(self) -> dict[str, dict[str, float]]:
+        self._say("The pure core, without broker and stores")
+        members = str(self._scale.accounts)  # of 2,469 households
+        return {program.stem: await child("streams.bench.core", str(program), members) for program in (FIRST, PROGRAM)}
 
     async def _recovery(self) -> tuple[Sizes, Recovery]:
         self._say(f"{self._scale.accounts:,} accounts to recover, cold and warm")

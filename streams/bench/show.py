@@ -21,6 +21,7 @@ from streams.settings import Settings
 AIM_PER_SECOND = 2_000
 AIM_P99_MS = 250
 AIM_ACCOUNT_BYTES = 2_048
+AIM_MILLION_SECONDS = 60
 
 _JOB = (
     "The reference job: parse a check, leave it when it is among the member's last 32, add points by a multiplier per category, "
@@ -41,6 +42,8 @@ class Result:
     ours: Rate
     theirs: list[Compared]
     delays: list[Delay]
+    core: dict[str, dict[str, float]]
+    """CPU-microseconds a check of each step of the pure core, by program."""
     sizes: Sizes
     recovery: Recovery
 
@@ -53,7 +56,7 @@ def table(result: Result) -> RenderableType:
     """The figures for `rich`."""
     rows = Table("", "measured", "aim", title="[bold]Loystream, measured", title_justify="left", expand=False)
     rows.columns[1].justify = rows.columns[2].justify = "right"
-    for add in (_path, _delays, _accounts, _recovery):
+    for add in (_path, _delays, _core, _accounts, _recovery):
         add(rows, result)
         rows.add_section()
     return Group(rows, engines(result), Text(_JOB, style="dim"), *_lacks(result), Text(conditions(result)))
@@ -111,6 +114,16 @@ def _delays(rows: Table, result: Result) -> None:
         what = f"at {one.rate:,.0f} checks/s ({one.events:,} events, sender late by {one.late_ms:,.0f} ms at most)"
         aim = "" if n else _judged(one.p99, AIM_P99_MS, one.p99 < AIM_P99_MS, "<")[1]
         rows.add_row(what, figures, aim)
+
+
+def _core(rows: Table, result: Result) -> None:
+    for program, costs in result.core.items():
+        rows.add_row(f"[bold]Pure core[/], program {program}, CPU-us a check", f"{sum(costs.values()):,.0f}", "")
+        rows.add_row(" / ".join(costs), " / ".join(f"{us:,.0f}" for us in costs.values()), "")
+        seconds = costs["decide"] + costs["pack"]  # a million of so many microseconds
+        rows.add_row(
+            "a million checks decided and packed, s", *_judged(seconds, AIM_MILLION_SECONDS, seconds <= AIM_MILLION_SECONDS, "<=")
+        )
 
 
 def _accounts(rows: Table, result: Result) -> None:

@@ -199,11 +199,14 @@ async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     assert result.delays[0].checks == 250
     assert result.ours.events > result.ours.checks
     assert result.recovery.accounts == 200
+    for costs in (result.core["first"], result.core["grocer"]):
+        assert list(costs) == ["read", "unpack", "decide", "pack", "print"]
+        assert min(costs.values()) > 0
     assert not list(tmp_path.iterdir())
     shown = re.sub(r"\s+", " ", out.getvalue())
     for figure in (
         "checks/s, one worker", "CPU-us per check, worker", "peak memory", "whole path / it", "at 250 checks/s", "p50 / p99 / p99.9",
         "quiet, packed", "quiet, on disk", "cold: seconds", "warm: seconds", "Apache Kafka", "batches of at most", "linger",
-        "store rocksdb", "cores", "Load average", "The reference job", "Plain aiokafka loop",
+        "store rocksdb", "cores", "Load average", "The reference job", "Pure core", "a million checks decided", "Plain aiokafka loop",
     ):  # fmt: skip
         assert figure in shown
