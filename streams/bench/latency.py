@@ -4,6 +4,7 @@ Both ends are timed by the same wall clock: the moment a check was due, and the 
 """
 
 import asyncio
+import gc
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 
 from schemas.topics import EVENTS, REPLIES
-from streams.bench.processes import child
+from streams.bench.processes import Theft, child
 from streams.bench.topics import BenchError, Ends, ends, grown, of
 from streams.log import Log
 from streams.replay import SENT_AT
@@ -32,11 +33,16 @@ class Delay:
     p999: int
     late_ms: float
     """By how much the sender was late at worst; it is part of the latency of that check."""
+    stolen: float
+    """The share of the cores that the host gave to others meanwhile, 0 to 1."""
 
 
 async def delay(log: Log, bootstrap: str, path: Path, rate: float, check: Callable[[], None]) -> Delay:
     """Send the saved load at `rate` a second, and time its events. Raises BenchError."""
+    gc.collect()
+    gc.freeze()  # what was measured before is a large heap: to look through it makes the reader late, not the system
     before = await ends(log, EVENTS.name, REPLIES.name)
+    theft = Theft()
     ear = Ear(bootstrap, of(before, EVENTS.name))
     listening = asyncio.create_task(ear.listen())
     try:
@@ -50,7 +56,7 @@ async def delay(log: Log, bootstrap: str, path: Path, rate: float, check: Callab
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
     p50, p99, p999 = ear.latencies.percentiles(0.5, 0.99, 0.999)
-    return Delay(rate, sent, len(ear.latencies), p50, p99, p999, told["late_ms"])
+    return Delay(rate, sent, len(ear.latencies), p50, p99, p999, told["late_ms"], theft.share())
 
 
 class Ear:

@@ -34,6 +34,23 @@ def peak_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
 
 
+class Theft:
+    """What other machines of the same host take away from this one's cores, from the making of this on."""
+
+    def __init__(self) -> None:
+        self._began, self._stolen = time.monotonic(), _stolen_seconds()
+
+    def share(self) -> float:
+        """Of all the time of all cores until now, how much was wanted here and given to others, 0 to 1."""
+        wall = (time.monotonic() - self._began) * (os.cpu_count() or 1)
+        return (_stolen_seconds() - self._stolen) / wall
+
+
+def _stolen_seconds() -> float:
+    """Since boot, of all cores. The kernel knows it where the hypervisor says so; elsewhere it is 0."""
+    return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / _TICK
+
+
 def folder_bytes(folder: Path) -> int:
     """What the files below a folder take up on disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())

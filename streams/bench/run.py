@@ -18,7 +18,7 @@ from streams.bench.accounts import Sizes, templates
 from streams.bench.compare import Compared, Comparison, topics
 from streams.bench.latency import Delay, delay
 from streams.bench.peers.engines import ENGINES
-from streams.bench.processes import child, ready
+from streams.bench.processes import Theft, child, ready
 from streams.bench.recovery import Recovery, disk_bytes_each, recover
 from streams.bench.show import Result, table
 from streams.bench.throughput import WATCHED, Rate, count, lay_ready, work_off
@@ -84,6 +84,7 @@ class _Run:
         self._broker_pid = broker_pid
         self._scale = scale
         self._busy = os.getloadavg()[0]
+        self._theft = Theft()
         self._receipts: Iterator[Arrival] = load.receipts(scale.clones)
 
     async def all(self) -> Result:
@@ -98,7 +99,7 @@ class _Run:
         await self._prove()
         core = await self._core()
         sizes, recovery = await self._recovery()
-        return Result(self._settings, self._busy, members, ours, theirs, delays, core, sizes, recovery)
+        return Result(self._settings, self._busy, self._theft.share(), members, ours, theirs, delays, core, sizes, recovery)
 
     def _say(self, what: str) -> None:
         self._console.print(f"{what} ...", highlight=False)

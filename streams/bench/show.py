@@ -38,6 +38,8 @@ class Result:
     settings: Settings
     busy: float
     """The machine's load average before anything of ours ran: what else it had to do."""
+    stolen: float
+    """The share of its cores that the host gave to other machines during the run, 0 to 1."""
     members: int
     ours: Rate
     theirs: list[Compared]
@@ -111,7 +113,8 @@ def _delays(rows: Table, result: Result) -> None:
     rows.add_row("[bold]Till to event[/]", "p50 / p99 / p99.9 ms", "p99")
     for n, one in enumerate(result.delays):
         figures = f"{one.p50:,} / {one.p99:,} / {one.p999:,}"
-        what = f"at {one.rate:,.0f} checks/s ({one.events:,} events, sender late by {one.late_ms:,.0f} ms at most)"
+        beside = f"sender late by {one.late_ms:,.0f} ms at most, {one.stolen:.0%} stolen"
+        what = f"at {one.rate:,.0f} checks/s ({one.events:,} events, {beside})"
         aim = "" if n else _judged(one.p99, AIM_P99_MS, one.p99 < AIM_P99_MS, "<")[1]
         rows.add_row(what, figures, aim)
 
@@ -168,5 +171,6 @@ def conditions(result: Result) -> str:
         f"{platform.python_version()}); Apache Kafka {kafka}, one node, {result.settings.partitions} partitions, acks=all; "
         f"aiokafka {version('aiokafka')}; batches of at most {worker.max_batch} records, fetch wait {worker.fetch_wait_ms} ms, "
         f"linger 0 ms, commit every {worker.commit_interval:.0f} s; store {result.settings.store}; {result.members:,} members; "
-        f"program grocer. Load average before the run: {result.busy:.1f}."
+        f"program grocer. Load average before the run: {result.busy:.1f}; stolen by other machines of the host during it: "
+        f"{result.stolen:.1%} of the cores."
     )

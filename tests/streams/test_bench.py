@@ -198,6 +198,7 @@ async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     assert all(one.rate.checks == 404 and one.rate.cpu_us > 0 for one in result.theirs)
     assert result.delays[0].checks == 250
     assert result.ours.events > result.ours.checks
+    assert all(0 <= share < 1 for share in (result.stolen, *(one.stolen for one in result.delays)))
     assert result.recovery.accounts == 200
     for costs in (result.core["first"], result.core["grocer"]):
         assert list(costs) == ["read", "unpack", "decide", "pack", "print"]
@@ -207,6 +208,6 @@ async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     for figure in (
         "checks/s, one worker", "CPU-us per check, worker", "peak memory", "whole path / it", "at 250 checks/s", "p50 / p99 / p99.9",
         "quiet, packed", "quiet, on disk", "cold: seconds", "warm: seconds", "Apache Kafka", "batches of at most", "linger",
-        "store rocksdb", "cores", "Load average", "The reference job", "Pure core", "a million checks decided", "Plain aiokafka loop",
+        "store rocksdb", "cores", "Load average", "stolen", "The reference job", "Pure core", "a million checks decided", "Plain aiokafka loop",
     ):  # fmt: skip
         assert figure in shown
