@@ -1,6 +1,7 @@
 """Processes beside us: what they have used, by the Linux kernel's own account (proc(5)), and helpers that answer in JSON."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -54,6 +55,17 @@ def _stolen_seconds() -> float:
 def folder_bytes(folder: Path) -> int:
     """What the files below a folder take up on disk."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+@contextmanager
+def heap_at_rest() -> Iterator[None]:
+    """Garbage is looked for among new objects only: a large heap of what was measured before would make whoever reads late."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @contextmanager
