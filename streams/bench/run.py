@@ -183,7 +183,7 @@ class _Run:
     async def _core(self) -> dict[str, dict[str, float]]:
         self._say("The pure core, without broker and stores")
         members = str(self._scale.accounts)  # of 2,469 households
-        return {program.stem: await child("streams.bench.core", str(program), members) for program in (FIRST, PROGRAM)}
+        return {program.stem: await child("streams.bench.deciding", str(program), members) for program in (FIRST, PROGRAM)}
 
     async def _recovery(self) -> tuple[Sizes, Recovery]:
         self._say(f"{self._scale.accounts:,} accounts to recover, cold and warm")
