@@ -43,17 +43,18 @@ async def _show(console: Console, settings: Settings, last_week: int) -> Finding
     console.print(Rule("Loystream: a check becomes points, on the log"))
     console.print(f"Apache Kafka answers at {settings.kafka_bootstrap}; program {PROGRAM.name}; one worker.")
     await system.install(settings, load_program(PROGRAM), keep_history=True)
-    async with vendors.beside(settings) as sinks:
-        async with report.listening(settings.kafka_bootstrap) as tally, worker(settings) as running:
+    # The worker goes on until all is proven: when the last reply is there, budgets may still be asked and answer.
+    async with worker(settings) as running, vendors.beside(settings) as sinks:
+        async with report.listening(settings.kafka_bootstrap) as tally:
             await feed(console, settings, tally, running, last_week)
-        console.print("Waiting for Infobip, Ometria and the CRM (sandboxes, inside the vendors' limits) ...")
-        await vendors.drained(settings)
-        found = await vendors.arrived(sinks)
-    console.print(report.render(tally, f"Weeks 1 to {last_week} of the Complete Journey baskets (simulated by their source)"))
-    console.print(found)
-    console.print("Proving it from the topics alone (`loy verify`) ...")
-    findings = await verify(settings.kafka_bootstrap)
-    console.print(findings.render())
+            console.print("Waiting for Infobip, Ometria and the CRM (sandboxes, inside the vendors' limits) ...")
+            await vendors.drained(settings)
+            found = await vendors.arrived(sinks)
+        console.print(report.render(tally, f"Weeks 1 to {last_week} of the Complete Journey baskets (simulated by their source)"))
+        console.print(found)
+        console.print("Proving it from the topics alone (`loy verify`) ...")
+        findings = await verify(settings.kafka_bootstrap)
+        console.print(findings.render())
     return findings
 
 
