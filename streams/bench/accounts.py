@@ -84,8 +84,8 @@ class _World:
         return self.plan
 
 
-def commands(plan: Plan, members: int, until_week: int) -> Iterator[tuple[AnyCommand, int]]:
-    """What intake makes of the first members' opt-ins and of their baskets of the first weeks, in order.
+def commands(plan: Plan, members: int) -> Iterator[tuple[AnyCommand, int]]:
+    """What intake makes of the first members' opt-ins and of their baskets of five weeks, in order.
 
     With the Kafka time of each, in seconds since 1970 UTC.
     """
@@ -97,7 +97,7 @@ def commands(plan: Plan, members: int, until_week: int) -> Iterator[tuple[AnyCom
         world.identities |= {key: identity for key, identity in taken.identities if identity is not None}
         opened.update(command.account for command in taken.commands)
         yield from _timed(taken, arrival)
-    for arrival in checks(weeks(1, until_week), clean=True):
+    for arrival in checks(weeks(1, WEEKS), clean=True):
         taken = intake.check(_CHECK.validate_json(arrival.value), _arrived(arrival))
         if taken.commands[0].account in opened:
             yield from _timed(taken, arrival)
@@ -107,7 +107,7 @@ def templates(program: Program) -> Templates:
     """Decide five weeks of the first members' baskets. Takes a second or two."""
     plan = Plan(program)
     accounts: dict[str, Account] = {}
-    for command, now in commands(plan, MEMBERS, WEEKS):
+    for command, now in commands(plan, MEMBERS):
         account = accounts.get(command.account) or Account(key=command.account)
         accounts[command.account] = decide(account, command, plan, now).account
     shopped = [account for account in accounts.values() if account.last_purchase]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from schemas.codec import encode, parse_command
 from schemas.records import AnyCommand
-from streams.bench.accounts import WEEKS, commands
+from streams.bench.accounts import commands
 from streams.domain import render
 from streams.domain.account import pack, unpack
 from streams.domain.decide import decide
@@ -40,16 +40,16 @@ class Laps:
         self._at = time.thread_time()
 
 
-def costs(plan: Plan, members: int, rounds: int = ROUNDS) -> dict[str, float]:
+def costs(plan: Plan, members: int) -> dict[str, float]:
     """CPU-microseconds a check, by step, of the last checks in five weeks of so many households; of each step the best round."""
-    work = list(commands(plan, members, WEEKS))
+    work = list(commands(plan, members))
     checks = min(CHECKS, len(work) // 3)
     rows: dict[bytes, bytes] = {}
     _work_off(plan, work[:-checks], rows, Laps())
     gc.collect()
     gc.disable()  # a worker's has little to look at, here it would look at all that was prepared
     found = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         laps = Laps()
         _work_off(plan, work[-checks:], rows.copy(), laps)
         found.append(laps.seconds)

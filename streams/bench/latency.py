@@ -12,7 +12,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaConsumer
 
 from schemas.topics import EVENTS, REPLIES
-from streams.bench.processes import Theft, child, heap_at_rest
+from streams.bench.processes import Theft, child
 from streams.bench.topics import BenchError, Ends, ends, grown, of
 from streams.log import Log
 from streams.replay import SENT_AT
@@ -38,11 +38,6 @@ class Delay:
 
 async def delay(log: Log, bootstrap: str, path: Path, rate: float, check: Callable[[], None]) -> Delay:
     """Send the saved load at `rate` a second, and time its events. Raises BenchError."""
-    with heap_at_rest():
-        return await _delay(log, bootstrap, path, rate, check)
-
-
-async def _delay(log: Log, bootstrap: str, path: Path, rate: float, check: Callable[[], None]) -> Delay:
     before = await ends(log, EVENTS.name, REPLIES.name)
     theft = Theft()
     ear = Ear(bootstrap, of(before, EVENTS.name))

@@ -18,7 +18,7 @@ from streams.bench.accounts import Sizes, templates
 from streams.bench.compare import Compared, Comparison, topics
 from streams.bench.latency import Delay, delay
 from streams.bench.peers.engines import ENGINES
-from streams.bench.processes import Theft, child, ready
+from streams.bench.processes import Theft, child, heap_at_rest, ready
 from streams.bench.recovery import Recovery, disk_bytes_each, recover
 from streams.bench.show import Result, table
 from streams.bench.throughput import WATCHED, Rate, count, lay_ready, work_off
@@ -169,7 +169,8 @@ class _Run:
                 self._say(f"{rate:,.0f} checks a second for {self._scale.seconds} s")
                 before = await ends(log, *WATCHED)
                 load.save(path, self._next(int(rate * self._scale.seconds)))
-                delays.append(await delay(log, self._bootstrap, path, rate, worker.check))
+                with heap_at_rest():
+                    delays.append(await delay(log, self._bootstrap, path, rate, worker.check))
                 await self._rested(log)
                 await count(log, before)
         return delays
