@@ -44,5 +44,5 @@ else
   echo "No C compiler with Python's headers: the core runs interpreted, a sixth slower (Debian: gcc libc6-dev python3-dev)."
 fi
 "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-echo "Resolving Apache Kafka's jars with Maven (once) ..."
-"$venv/bin/python" -c "from streams.broker import resolve_jars; resolve_jars()"
+echo "Resolving Apache Kafka's jars with Maven, and laying out their classes (once) ..."
+"$venv/bin/python" -c "from streams.broker import java_command; java_command()"

@@ -1,16 +1,11 @@
 """Apache Kafka itself on this machine: one KRaft node on the loopback, for development, tests and proofs.
 
-Maven resolves the server jars that `deploy/kafka/pom.xml` pins, once, into a cache outside the repository; Java 17 or
-newer runs them. Law: never an imitation of Kafka, never an address other than the loopback, and nothing left running
-behind its owner.
+Law: never an imitation of Kafka, never an address other than the loopback, and nothing left running behind its owner.
 """
 
 import fcntl
-import hashlib
 import os
-import re
 import secrets
-import shutil
 import signal
 import socket
 import struct
@@ -27,12 +22,11 @@ from pathlib import Path
 from types import FrameType
 from typing import BinaryIO, Self
 
+from streams.kafka_jars import POM, BrokerError, class_archive, class_path, find_java, resolve_jars
+
 HOST = "127.0.0.1"
-JAVA_MIN = 17
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
-POM = Path(__file__).parents[1] / "deploy" / "kafka" / "pom.xml"
-OTHER_WAY = "Or start one in a container with deploy/compose.yaml, or name any Kafka with LOY_KAFKA_BOOTSTRAP."
 
 # What differs from a stock broker; deploy/compose.yaml has the same.
 SETTINGS = {
@@ -62,10 +56,6 @@ if sys.platform == "linux":
 if os.getppid() == int(sys.argv[1]):
     os.execv(sys.argv[2], sys.argv[2:])
 """
-
-
-class BrokerError(RuntimeError):
-    """The broker cannot be had; the message says why and what to do, for a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +115,9 @@ class Broker:
         return broker
 
     @classmethod
-    def launch(cls, node: Node, data: Path) -> Self:
+    def launch(cls, node: Node, data: Path, java: list[str] | None = None) -> Self:
         """Start one node without waiting for it, as the nodes of a cluster need. Raises BrokerError."""
-        java, jars = find_java(), resolve_jars()
-        data = data.absolute()
+        java, data = java or java_command(), data.absolute()
         logs = data / "log"
         logs.mkdir(parents=True, exist_ok=True)
         if why := _taken(node.port):
@@ -136,8 +125,7 @@ class Broker:
         _check_unused(logs)
         lines = [f"{name}={value}\n" for name, value in node.properties().items()]
         (data / "server.properties").write_text("".join(lines))
-        command = [java, *JVM, f"-Dlog4j2.configurationFile={POM.with_name('log4j2.yaml')}"]
-        command += [f"-Dloy.log={data / 'broker.log'}", "-cp", os.pathsep.join(map(str, sorted(jars.glob("*.jar"))))]
+        command = [*java, f"-Dloy.log={data / 'broker.log'}"]
         if not (logs / "meta.properties").exists():
             _format(command, data, node.cluster or _cluster_id())
         return cls(node, data, _spawn([*command, "kafka.Kafka", "server.properties"], data))
@@ -221,29 +209,19 @@ def _read_node(reply: BinaryIO) -> int:
     return int(node)
 
 
-def resolve_jars() -> Path:
-    """Return the folder of the Kafka server jars, resolved by Maven on first use. Raises BrokerError.
-
-    LOY_KAFKA_JARS names a ready folder instead; LOY_CACHE moves the cache (default: loystream in the XDG cache folder).
-    """
-    if ready := os.environ.get("LOY_KAFKA_JARS"):
-        if not any(Path(ready).glob("kafka_*.jar")):
-            raise BrokerError(f"LOY_KAFKA_JARS names {ready}, which has no kafka_*.jar.")
-        return Path(ready)
-    return cached(f"kafka-{_pinned()}", lambda jars: fetch_jars(POM, jars))
+def java_command() -> list[str]:
+    """The command that runs Kafka's programs, with their classes laid out when that is possible. Raises BrokerError."""
+    java, jars = find_java(), resolve_jars()
+    command = [java, *JVM, f"-Dlog4j2.configurationFile={POM.with_name('log4j2.yaml')}", "-cp", class_path(jars)]
+    archive = class_archive(java, jars, lambda file: _lay_out([*command, f"-XX:ArchiveClassesAtExit={file}"]))
+    return [*command, f"-XX:SharedArchiveFile={archive}"] if archive else command
 
 
-def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder of the cache, which `make` fills on first use; once, also when several ask at the same time."""
-    found = _cache() / name
-    if not found.exists():
-        found.parent.mkdir(parents=True, exist_ok=True)
-        with (found.parent / "lock").open("w") as lock, tempfile.TemporaryDirectory(dir=found.parent, prefix="making-") as fresh:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not found.exists():
-                make(Path(fresh) / "made")
-                (Path(fresh) / "made").rename(found)
-    return found
+def _lay_out(java: list[str]) -> None:
+    """Let a node start and stop, so that Java writes down the classes it needed."""
+    node = Node(port=free_port(), controller_port=free_port())
+    with tempfile.TemporaryDirectory() as data, Broker.launch(node, Path(data), java) as broker:
+        broker.wait_ready()
 
 
 def free_port() -> int:
@@ -252,49 +230,6 @@ def free_port() -> int:
         port = 10_000 + secrets.randbelow(20_000)
         if not _taken(port):
             return port
-
-
-def _cache() -> Path:
-    named = os.environ.get("LOY_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "loystream"
-
-
-def _pinned() -> str:
-    """Name the pom's Kafka version and its content, so that any change of the pom resolves anew."""
-    if not POM.exists():
-        raise BrokerError(f"{POM} is missing: run from a checkout, or name a folder of Kafka's jars with LOY_KAFKA_JARS.")
-    text = POM.read_text()
-    version = re.search(r"<kafka\.version>([^<]+)<", text)
-    if not version:
-        raise BrokerError(f"{POM} names no kafka.version.")
-    return f"{version[1]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-
-def fetch_jars(pom: Path, jars: Path) -> None:
-    """Let Maven put what `pom` depends on into the folder `jars`. Raises BrokerError."""
-    mvn = shutil.which("mvn")
-    if not mvn:
-        raise BrokerError(f"Maven (mvn) is needed once, to fetch Kafka's jars. Debian: apt-get install maven. {OTHER_WAY}")
-    goal = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={jars}"]
-    done = subprocess.run([mvn, "-q", "-B", "-f", str(pom), *goal], capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise BrokerError(f"Maven could not fetch Kafka's jars.\n{(done.stdout + done.stderr).strip()}\n{OTHER_WAY}")
-
-
-def find_java() -> str:
-    """Return the Java to run. Raises BrokerError when there is none, or only an old one."""
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=f"{home}/bin" if home else None) or shutil.which("java")
-    ask = f"Debian: apt-get install openjdk-17-jre-headless. {OTHER_WAY}"
-    if not java:
-        raise BrokerError(f"Java {JAVA_MIN} or newer is needed to run Kafka, and there is none. {ask}")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S603
-    version = re.search(r'version "(?:1\.)?(\d+)', said)
-    if not version or int(version[1]) < JAVA_MIN:
-        raise BrokerError(
-            f"Java {JAVA_MIN} or newer is needed to run Kafka; {java} says: {said.strip()[:80] or 'nothing'}. {ask}"
-        )
-    return java
 
 
 def _taken(port: int) -> str:

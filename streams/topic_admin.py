@@ -100,7 +100,7 @@ async def apply_topics(
     extra: Sequence[TopicLike] = (),
     topics: Sequence[TopicLike] = TOPICS,
 ) -> Report:
-    """Create what is missing of `topics` and `extra`, correct settings of the rest, and wait until every partition has a leader.
+    """Create what is missing of `topics` and `extra`, correct settings of the rest, and wait until the broker shows both.
 
     `partitions` is for the topics that name no number; `replication` None means three, or as many as there are brokers.
     Idempotent. Raises TopicError when the broker refuses, KafkaConnectionError when there is none.
@@ -254,7 +254,20 @@ async def _correct(
         resources = [ConfigResource(ConfigResourceType.TOPIC, name, settings) for name, settings in whole.items()]
         for response in await admin.alter_configs(resources):
             _check(response, "changed")
+        await _heard(admin, should)
     return changes
+
+
+async def _heard(admin: AIOKafkaAdminClient, should: Mapping[str, Mapping[str, str]]) -> None:
+    """Back when the broker tells the settings it was given: it hears of them after they are accepted, not with it."""
+    try:
+        async with asyncio.timeout(LEADERS_SECONDS):
+            while True:
+                if not list(_differences(should, await _settings(admin, should))):
+                    return
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise TopicError(f"Settings were accepted and are not seen after {LEADERS_SECONDS:.0f} s") from None
 
 
 def _differences(should: Mapping[str, Mapping[str, str]], found: Mapping[str, "_Settings"]) -> Iterable[Change]:

@@ -1,4 +1,4 @@
-"""Processes of ours that a test starts, kills and listens to, and the topics it begins without."""
+"""Processes of ours that a test starts, kills and listens to."""
 
 import asyncio
 import os
@@ -7,8 +7,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-
-from aiokafka.admin import AIOKafkaAdminClient
 
 DEADLINE = 60.0
 
@@ -89,20 +87,3 @@ class Process:
 
         lines = (await asyncio.to_thread(scrape)).splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
-
-
-async def clear(bootstrap, names):
-    """Delete the topics that an earlier test left; back when they are gone."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        there = set(await admin.list_topics()) & set(names)
-        if there:
-            await admin.delete_topics(sorted(there))
-
-            async def gone():
-                return not set(await admin.list_topics()) & there
-
-            await until(gone, "the old topics are gone")
-    finally:
-        await admin.close()

@@ -14,7 +14,7 @@ from streams.bench.compare import Compared
 from streams.bench.latency import Delay
 from streams.bench.recovery import Recovery, Start
 from streams.bench.throughput import Rate
-from streams.broker import resolve_jars
+from streams.kafka_jars import resolve_jars
 from streams.runtime import Config
 from streams.settings import Settings
 

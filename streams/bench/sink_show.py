@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from streams.broker import resolve_jars
+from streams.kafka_jars import resolve_jars
 
 AIM_CORE = 0.25
 

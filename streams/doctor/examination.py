@@ -24,7 +24,8 @@ from connectors import registry
 from connectors.configuration import ConfigurationError
 from schemas.topics import BACKLOG, CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, MEMBERS, REDEMPTIONS
 from streams.app import changelogs, sink_group
-from streams.broker import HOST, BrokerError, find_java
+from streams.broker import HOST
+from streams.kafka_jars import BrokerError, find_java
 from streams.log import Span, UnknownTopicError, offsets_of, open_log
 from streams.publishing import published
 from streams.runtime import roll_topic

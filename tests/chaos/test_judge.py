@@ -92,7 +92,8 @@ async def test_a_command_that_is_not_in_the_log_shows_in_the_account(evidence):
 
 
 def account_of(evidence):
-    (gone,) = [one for one in evidence["commands"] if one not in without_an_earning_sale(evidence)]
+    left = without_an_earning_sale(evidence)
+    (gone,) = [one for one in evidence["commands"] if one not in left]
     return orjson.loads(gone.value)["account"]
 
 

@@ -14,7 +14,8 @@ from streams.log import read_topic
 from streams.settings import Settings
 from streams.topic_admin import apply_topics
 from tests.connectors.ground import PROFILE, contact_of, event_id_of, example
-from tests.processes import Process, clear, until
+from tests.kafka_topics import clear
+from tests.processes import Process, until
 
 PARTITIONS = 2
 

@@ -34,7 +34,8 @@ from streams.rebuild import fold, rebuilt_hash, state_hash
 from streams.settings import Settings
 from streams.system import install
 from streams.verify import verify
-from tests.processes import DEADLINE, Process, clear, until
+from tests.kafka_topics import clear
+from tests.processes import DEADLINE, Process, until
 
 PARTITIONS = 4
 START = datetime(2024, 3, 4, 10, 0, tzinfo=UTC)  # a Monday

@@ -16,7 +16,8 @@ from tests.e2e.harness import PARTITIONS, START
 from tests.e2e.newer import FIELD
 from tests.e2e.shoppers import DAYS, PROGRAM, Shoppers
 from tests.e2e.test_crashes import answers, sharing
-from tests.processes import clear, until
+from tests.kafka_topics import clear
+from tests.processes import until
 
 NEWER = "tests.e2e.newer"
 

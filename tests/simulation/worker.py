@@ -17,7 +17,7 @@ from schemas.redemptions import Cancel, Confirm, Reserve
 from schemas.topics import CHECKS, MEMBER_COMMANDS, REDEMPTIONS
 from streams.chaos.oracle import DAY, Record, record_id
 from streams.domain import render
-from streams.domain.account import pack, unpack
+from streams.domain.account import unpack
 from streams.domain.decide import decide
 from streams.domain.plan import Plan
 from tests import builders
@@ -94,7 +94,7 @@ class Worker:
         before = unpack(self.store.get(command.account), command.account)
         decision = decide(before, command, self.plan, now)
         builders.assert_sound(decision.account)
-        stored = pack(decision.account)
+        stored = builders.packed(decision.account)
         self.store[command.account] = stored
         self.unsent.append((command.account, stored))
         events = render.events(command, decision.outcome, self.plan)

@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 import yaml
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import MessageSizeTooLargeError
 
 from streams import broker
-from streams.broker import Broker, BrokerError, Node
+from streams.broker import Broker, Node, java_command
+from streams.kafka_jars import POM, BrokerError
+from tests.kafka_topics import asking, create
 
 JUNE_2017 = 1_496_311_200_000
 FOREVER = {"retention.ms": "-1"}
@@ -33,21 +35,21 @@ serve(Path(sys.argv[1]), int(sys.argv[2]), lambda line: print(line, flush=True))
 
 
 async def test_what_is_produced_is_consumed_with_its_key_and_headers(kafka, topic_prefix):
-    topic = await create(kafka.bootstrap, f"{topic_prefix}checks")
+    topic = await created(kafka.bootstrap, f"{topic_prefix}checks")
     await produce(kafka.bootstrap, topic, b"a check", key=b"card:1", headers=[("origin", b"till 7")])
     (record,) = await consume(kafka.bootstrap, topic, 1)
     assert (record.key, record.value, record.headers) == (b"card:1", b"a check", (("origin", b"till 7"),))
 
 
 async def test_a_record_of_2017_keeps_its_own_time(kafka, topic_prefix):
-    topic = await create(kafka.bootstrap, f"{topic_prefix}history", FOREVER)
+    topic = await created(kafka.bootstrap, f"{topic_prefix}history", FOREVER)
     await produce(kafka.bootstrap, topic, b"an old basket", timestamp_ms=JUNE_2017)
     (record,) = await consume(kafka.bootstrap, topic, 1)
     assert record.timestamp == JUNE_2017
 
 
 async def test_a_record_of_one_and_a_half_megabytes_is_taken(kafka, topic_prefix):
-    topic = await create(kafka.bootstrap, f"{topic_prefix}large")
+    topic = await created(kafka.bootstrap, f"{topic_prefix}large")
     await produce(kafka.bootstrap, topic, bytes(1_500_000), max_request_size=20_000_000)
     (record,) = await consume(kafka.bootstrap, topic, 1)
     assert len(record.value) == 1_500_000
@@ -55,13 +57,13 @@ async def test_a_record_of_one_and_a_half_megabytes_is_taken(kafka, topic_prefix
 
 @pytest.mark.parametrize("limit", [1_048_576, 20_000_000], ids=["by the client", "by the broker"])
 async def test_a_record_of_ten_megabytes_is_refused(kafka, topic_prefix, limit):
-    topic = await create(kafka.bootstrap, f"{topic_prefix}huge")
+    topic = await created(kafka.bootstrap, f"{topic_prefix}huge")
     with pytest.raises(MessageSizeTooLargeError):
         await produce(kafka.bootstrap, topic, bytes(10_000_000), max_request_size=limit)
 
 
 async def test_a_transactional_producer_is_served(kafka, topic_prefix):
-    topic = await create(kafka.bootstrap, f"{topic_prefix}transactions")
+    topic = await created(kafka.bootstrap, f"{topic_prefix}transactions")
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=topic)
     async with producer, producer.transaction():
         await producer.send_and_wait(topic, b"both or none")
@@ -69,20 +71,16 @@ async def test_a_transactional_producer_is_served(kafka, topic_prefix):
 
 
 async def test_a_topic_nobody_created_does_not_come_to_be(kafka, topic_prefix):
-    topic = await create(kafka.bootstrap, f"{topic_prefix}known")
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    try:
+    topic = await created(kafka.bootstrap, f"{topic_prefix}known")
+    async with asking(kafka.bootstrap) as admin:
         await admin.describe_topics([f"{topic_prefix}misspelt"])
         topics = await admin.list_topics()
-    finally:
-        await admin.close()
     assert [topic] == [name for name in topics if name.startswith(topic_prefix)]
 
 
 async def test_a_stopped_broker_has_its_records_on_the_next_start(tmp_path):
     with Broker.start(tmp_path) as first:
-        await create(first.bootstrap, "kept", FOREVER)
+        await created(first.bootstrap, "kept", FOREVER)
         await produce(first.bootstrap, "kept", b"of 2017", timestamp_ms=JUNE_2017)
     assert (tmp_path / "log" / ".kafka_cleanshutdown").exists()
     with Broker.start(tmp_path) as second:
@@ -103,7 +101,7 @@ def test_a_cluster_id_may_begin_with_a_dash(tmp_path):
 
 async def test_a_killed_broker_has_its_acknowledged_records_on_the_next_start(tmp_path):
     with Broker.start(tmp_path) as first:
-        await create(first.bootstrap, "kept")
+        await created(first.bootstrap, "kept")
         await produce(first.bootstrap, "kept", b"acknowledged")
         first.kill()
     with Broker.start(tmp_path) as second:
@@ -155,6 +153,15 @@ def test_a_foreground_broker_that_dies_is_an_error_with_the_place_of_its_log(tmp
         assert "Kafka ended by itself with code -9" in process.stderr.read()
 
 
+def test_kafka_starts_from_classes_that_were_laid_out_once():
+    (said,) = [word for word in java_command() if word.startswith("-XX:SharedArchiveFile=")]
+    archive = Path(said.partition("=")[2])
+    assert archive.stat().st_size > 10_000_000
+    changed = archive.stat().st_mtime_ns
+    assert said in java_command()
+    assert archive.stat().st_mtime_ns == changed
+
+
 def test_a_taken_port_is_named(tmp_path, kafka):
     port = int(kafka.bootstrap.rpartition(":")[2])
     with pytest.raises(BrokerError, match=f"Port {port} on 127.0.0.1 is taken"):
@@ -183,66 +190,6 @@ def test_a_port_with_no_kafka_has_no_nodes():
         answering.join()
 
 
-def test_missing_java_names_the_package_and_the_other_way(tmp_path, monkeypatch):
-    only_on_path(monkeypatch, tmp_path)
-    with pytest.raises(BrokerError, match=r"(?s)Java 17.*openjdk-17-jre-headless.*deploy/compose\.yaml"):
-        Broker.start(tmp_path / "data")
-
-
-@pytest.mark.parametrize("version", ["1.8.0_392", "11.0.2"])
-def test_old_java_is_named_with_the_package(tmp_path, monkeypatch, version):
-    command(only_on_path(monkeypatch, tmp_path) / "java", f"echo 'openjdk version \"{version}\"' >&2")
-    with pytest.raises(BrokerError, match=f"(?s)Java 17.*{re.escape(version)}.*openjdk-17-jre-headless"):
-        Broker.start(tmp_path / "data")
-
-
-def test_java_home_goes_before_the_path(tmp_path, monkeypatch):
-    command(only_on_path(monkeypatch, tmp_path) / "java", "echo 'openjdk version \"21\"' >&2")
-    command(tmp_path / "old" / "bin" / "java", "echo 'openjdk version \"9\"' >&2")
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path / "old"))
-    with pytest.raises(BrokerError, match=str(tmp_path / "old")):
-        Broker.start(tmp_path / "data")
-
-
-def test_missing_maven_names_the_package_and_the_other_way(tmp_path, monkeypatch):
-    only_on_path(monkeypatch, tmp_path)
-    with pytest.raises(BrokerError, match=r"(?s)Maven.*apt-get install maven.*deploy/compose\.yaml"):
-        broker.resolve_jars()
-
-
-def test_a_failing_maven_is_quoted_and_leaves_no_half_cache(tmp_path, monkeypatch):
-    command(only_on_path(monkeypatch, tmp_path) / "mvn", "echo 'no such artifact'; exit 1")
-    with pytest.raises(BrokerError, match="no such artifact"):
-        broker.resolve_jars()
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["lock"]
-
-
-def test_maven_runs_once_however_many_start_together(tmp_path, monkeypatch):
-    script = f"""
-        echo run >> {tmp_path}/runs
-        for word in "$@"; do case $word in -DoutputDirectory=*) folder=${{word#*=}};; esac; done
-        /bin/mkdir -p $folder; : > $folder/kafka_2.13.jar"""
-    command(only_on_path(monkeypatch, tmp_path) / "mvn", script)
-    found: list[Path] = []
-    starters = [threading.Thread(target=lambda: found.append(broker.resolve_jars())) for _ in range(4)]
-    for starter in starters:
-        starter.start()
-    for starter in starters:
-        starter.join()
-    assert (tmp_path / "runs").read_text().split() == ["run"]
-    assert len(found) == 4
-    assert [[jar.name for jar in jars.iterdir()] for jars in found] == [["kafka_2.13.jar"]] * 4
-
-
-def test_a_named_folder_of_jars_needs_no_maven(tmp_path, monkeypatch):
-    only_on_path(monkeypatch, tmp_path)
-    monkeypatch.setenv("LOY_KAFKA_JARS", str(tmp_path))
-    with pytest.raises(BrokerError, match=r"has no kafka_\*\.jar"):
-        broker.resolve_jars()
-    (tmp_path / "kafka_2.13-4.4.0.jar").touch()
-    assert tmp_path == broker.resolve_jars()
-
-
 def test_three_nodes_vote_together_and_replicate():
     nodes = {1: 9193, 2: 9293, 3: 9393}
     properties = Node(port=9192, controller_port=9193, voters=nodes).properties()
@@ -251,8 +198,8 @@ def test_three_nodes_vote_together_and_replicate():
 
 
 def test_the_container_runs_the_same_version_and_settings():
-    service = yaml.safe_load((broker.POM.parents[1] / "compose.yaml").read_text())["services"]["kafka"]
-    version = re.search("<kafka.version>(.*)</", broker.POM.read_text())
+    service = yaml.safe_load((POM.parents[1] / "compose.yaml").read_text())["services"]["kafka"]
+    version = re.search("<kafka.version>(.*)</", POM.read_text())
     assert version
     assert f"apache/kafka:{version[1]}" == service["image"]
     there = {name.removeprefix("KAFKA_").lower().replace("_", "."): str(v) for name, v in service["environment"].items()}
@@ -261,14 +208,8 @@ def test_the_container_runs_the_same_version_and_settings():
     assert {k: v for k, v in here.items() if there.get(k) != v and not of_the_place.search(k)} == {}
 
 
-async def create(bootstrap: str, topic: str, settings: dict[str, str] | None = None) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        made = await admin.create_topics([NewTopic(topic, 1, 1, topic_configs=settings or {})])
-    finally:
-        await admin.close()
-    assert made.topic_errors[0][1] == 0
+async def created(bootstrap: str, topic: str, settings: dict[str, str] | None = None) -> str:
+    await create(bootstrap, NewTopic(topic, 1, 1, topic_configs=settings or {}))
     return topic
 
 
@@ -329,19 +270,3 @@ def eventually(condition: Callable[[], object], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.02)
-
-
-def only_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine with nothing installed but what the test puts into the returned folder, and an empty cache."""
-    programs = tmp_path / "programs"
-    programs.mkdir()
-    monkeypatch.setenv("PATH", str(programs))
-    monkeypatch.setenv("LOY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    return programs
-
-
-def command(path: Path, script: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)

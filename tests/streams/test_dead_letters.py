@@ -1,11 +1,9 @@
 """Dead letters are listed, shown and sent again: whole, to where they came from, and once."""
 
-import asyncio
 from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
 
 from schemas.codes import Code
@@ -15,6 +13,7 @@ from streams.broker import Broker
 from streams.dead_letters import Kept, UnknownDeadLetterError, newest, replay, show
 from streams.log import Record, read_topic
 from streams.topic_admin import apply_topics
+from tests.kafka_topics import clear
 
 pytestmark = pytest.mark.broker
 SENT = 1_750_000_000_000
@@ -30,13 +29,7 @@ def broker(tmp_path_factory):
 
 @pytest.fixture
 async def catalogue(broker):
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-    await admin.start()
-    await admin.delete_topics([topic.name for topic in TOPICS])
-    async with asyncio.timeout(20):
-        while {topic.name for topic in TOPICS} & {*await admin.list_topics()}:  # noqa: ASYNC110  # the broker tells nobody
-            await asyncio.sleep(0.02)
-    await admin.close()
+    await clear(broker, [topic.name for topic in TOPICS])
     assert (await apply_topics(broker, 2, keep_history=True)).ok
     return broker
 

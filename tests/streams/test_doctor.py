@@ -8,13 +8,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
 from connectors.sandbox import sandbox_settings
-from schemas.topics import BACKLOG, CHECKS, EVENTS, REPLIES, TOPICS
+from schemas.topics import BACKLOG, CHECKS, EVENTS, REPLIES
 from streams.app import changelogs, sink_group
 from streams.broker import Broker, free_port
 from streams.cli import app
@@ -26,6 +24,7 @@ from streams.runtime.roll import Statement
 from streams.settings import Settings
 from streams.topic_admin import apply_topics
 from tests.builders import program
+from tests.kafka_topics import alter, clear
 
 pytestmark = pytest.mark.broker
 LONG_AGO = datetime.now(UTC) - timedelta(days=400)
@@ -121,10 +120,7 @@ async def test_nothing_of_the_catalogue_is_changed(installed, bootstrap):
 
 
 async def test_a_missing_topic_is_named_with_what_creates_it(installed, bootstrap):
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.delete_topics([REPLIES.name])
-    await admin.close()
+    await clear(bootstrap, [REPLIES.name])
     finding = (await found("topics"))["bad"]
     assert finding.says == f"missing: {REPLIES.name}"
     assert "loy topics apply" in finding.do
@@ -138,19 +134,11 @@ async def test_another_number_of_partitions_is_named_with_the_setting(installed,
 
 
 async def test_a_setting_that_differs_is_named_unless_more_is_kept(installed, bootstrap):
-    await _alter(bootstrap, EVENTS.name, {"retention.ms": "1000"})
+    await alter(bootstrap, EVENTS.name, EVENTS.settings() | {"retention.ms": "1000"})
     assert "loy.events: retention.ms is 1000, should be -1" in (await found("topics"))["bad"].says
-    await _alter(bootstrap, EVENTS.name, {"retention.ms": "-1"})
-    await _alter(bootstrap, CHECKS.name, {"retention.ms": "-1"})
+    await alter(bootstrap, EVENTS.name, EVENTS.settings() | {"retention.ms": "-1"})
+    await alter(bootstrap, CHECKS.name, CHECKS.settings() | {"retention.ms": "-1"})
     assert "retention" not in (await found("topics")).get("bad", examination.Finding("", "good", "")).says
-
-
-async def _alter(bootstrap, topic, settings):
-    wanted = next(t for t in TOPICS if t.name == topic).settings() | settings
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
-    await admin.close()
 
 
 async def test_without_a_worker_one_is_asked_for(installed, bootstrap):

@@ -4,12 +4,13 @@ import asyncio
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import GroupAuthorizationFailedError, KafkaError
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 
 from streams.log import Record, Span, UnknownTopicError, keep_latest, latest_by_key, offsets_of, open_log, read_topic
 from streams.topic_admin import Changelog, apply_topics
+from tests.kafka_topics import asking
 
 
 @pytest.fixture
@@ -86,11 +87,9 @@ async def test_what_a_group_has_committed(kafka, topic):
     async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap, group_id=topic, enable_auto_commit=False) as consumer:
         consumer.assign([part])
         await consumer.commit({part: 7})
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    assert await offsets_of(admin, topic) == {part: 7}
-    assert await offsets_of(admin, f"{topic}-of-nobody") == {}
-    await admin.close()
+    async with asking(kafka.bootstrap) as admin:
+        assert await offsets_of(admin, topic) == {part: 7}
+        assert await offsets_of(admin, f"{topic}-of-nobody") == {}
 
 
 class Asked:
@@ -118,11 +117,8 @@ async def test_transaction_markers_at_the_end_do_not_hold_up_the_reader(kafka, t
 async def test_a_trimmed_partition_starts_where_its_log_starts(kafka, topic, producer):
     for n in range(10):
         await producer.send_and_wait(topic, b"%d" % n, b"k", partition=0)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await apply_topics(kafka.bootstrap, 3, topics=[Plain(topic)])
-    await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=4)})
-    await admin.close()
+    async with asking(kafka.bootstrap) as admin:
+        await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=4)})
     async with open_log(kafka.bootstrap) as log:
         spans = await log.spans(topic)
         assert spans[TopicPartition(topic, 0)] == Span(4, 10)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from schemas.codec import encode
 from schemas.members import Identity
@@ -15,16 +15,14 @@ from streams.domain.plan import Plan
 from streams.reference import KEPT_SECONDS, Directory, Mirror, StoredMirror, version_in_force
 from streams.runtime.stores import Stores
 from tests.builders import START, after, program
+from tests.kafka_topics import create
 
 AT = int(START.timestamp())
 
 
 @pytest.fixture
 async def topic(kafka, topic_prefix):
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(f"{topic_prefix}rows", 1, 1, topic_configs={"cleanup.policy": "compact"})])
-    await admin.close()
+    await create(kafka.bootstrap, NewTopic(f"{topic_prefix}rows", 1, 1, topic_configs={"cleanup.policy": "compact"}))
     return f"{topic_prefix}rows"
 
 

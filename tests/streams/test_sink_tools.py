@@ -18,7 +18,7 @@ from streams.topic_admin import apply_topics
 from tests.connectors import tryton_bench
 from tests.connectors.benches import BENCHES
 from tests.connectors.ground import PROFILE, contact_of, example
-from tests.processes import clear
+from tests.kafka_topics import clear
 
 pytestmark = pytest.mark.timeout(120)
 OFFSETS = itertools.count()

@@ -4,12 +4,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from schemas.topics import CHECKS, MEMBERS, PROGRAMS, REPLIES, TOPICS
 from streams.log import open_log
 from streams.topic_admin import Change, Changelog, TopicError, _described, acknowledged, apply_topics
+from tests.kafka_topics import alter, settings
 
 
 @pytest.fixture
@@ -20,22 +19,6 @@ def catalogue(topic_prefix):
 @pytest.fixture
 def named(topic_prefix):
     return lambda topic, **changes: replace(topic, name=topic_prefix + topic.name, **changes)
-
-
-async def settings(bootstrap, topic):
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    [response] = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    await admin.close()
-    return {entry[0]: entry[1] for entry in response.resources[0][4]}
-
-
-async def alter(bootstrap, topic, **values):
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    configs = {name.replace("_", "."): value for name, value in values.items()}
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
-    await admin.close()
 
 
 async def test_the_whole_catalogue_is_created_with_its_settings(kafka, catalogue, topic_prefix):
@@ -62,7 +45,11 @@ async def test_applying_twice_changes_nothing(kafka, catalogue):
 async def test_a_setting_that_differs_is_corrected_and_others_set_there_are_kept(kafka, named):
     topic = named(REPLIES)
     await apply_topics(kafka.bootstrap, 1, topics=[topic])
-    await alter(kafka.bootstrap, topic.name, retention_ms="5000", segment_bytes="2000000", max_message_bytes="2000000")
+    await alter(
+        kafka.bootstrap,
+        topic.name,
+        {"retention.ms": "5000", "segment.bytes": "2000000", "max.message.bytes": "2000000"},
+    )
     report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
     assert report.changes == (Change(topic.name, "retention.ms", "5000", "259200000"),)
     found = await settings(kafka.bootstrap, topic.name)
@@ -110,13 +97,9 @@ def test_one_copy_may_be_away_and_a_single_one_left_is_not_enough(copies, in_syn
 async def test_how_many_copies_acknowledge_is_corrected_too(kafka, named):
     topic = named(REPLIES)
     await apply_topics(kafka.bootstrap, 1, topics=[topic])
-    await alter(kafka.bootstrap, topic.name, **topic_settings(topic), min_insync_replicas="2")
+    await alter(kafka.bootstrap, topic.name, topic.settings() | {"min.insync.replicas": "2"})
     report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
     assert report.changes == (Change(topic.name, "min.insync.replicas", "2", "1"),)
-
-
-def topic_settings(topic):
-    return {name.replace(".", "_"): value for name, value in topic.settings().items()}
 
 
 class Forgetful:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from rich.console import Console
 
 from schemas.topics import COMMANDS, EVENTS, REPLIES, TOPICS
@@ -13,6 +13,7 @@ from streams.log import UnknownTopicError
 from streams.proof import Law
 from streams.topic_admin import apply_topics
 from streams.verify import verify
+from tests.kafka_topics import asking, clear
 from tests.streams.written_topics import FEEDING, NOW, Topics
 
 pytestmark = pytest.mark.broker
@@ -27,22 +28,13 @@ def broker(tmp_path_factory):
 
 @pytest.fixture
 async def admin(broker):
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-    await admin.start()
-    yield admin
-    await admin.close()
-
-
-async def gone(admin, *names):
-    async with asyncio.timeout(20):
-        while {*names} & {*await admin.list_topics()}:  # noqa: ASYNC110  # the broker tells nobody
-            await asyncio.sleep(0.02)
+    async with asking(broker) as admin:
+        yield admin
 
 
 @pytest.fixture
-async def catalogue(broker, admin):
-    await admin.delete_topics([topic.name for topic in TOPICS])
-    await gone(admin, *(topic.name for topic in TOPICS))
+async def catalogue(broker):
+    await clear(broker, [topic.name for topic in TOPICS])
     assert (await apply_topics(broker, 1, keep_history=True)).ok
     return broker
 
@@ -147,8 +139,7 @@ async def test_without_the_beginning_of_the_log_nothing_is_proven(catalogue, pub
     assert findings.violation.where == (f"{topic.name}/0/1",)
 
 
-async def test_topics_that_are_missing_are_named(catalogue, admin):
-    await admin.delete_topics([EVENTS.name])
-    await gone(admin, EVENTS.name)
+async def test_topics_that_are_missing_are_named(catalogue):
+    await clear(catalogue, [EVENTS.name])
     with pytest.raises(UnknownTopicError, match=EVENTS.name):
         await verify(catalogue)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from streams.bench.peers import plain, quix, shell, stock
-from streams.broker import BrokerError, cached, fetch_jars, find_java
+from streams.kafka_jars import BrokerError, cached, fetch_jars, find_java
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "deploy" / "peers"

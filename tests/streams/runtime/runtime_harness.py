@@ -9,11 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 
 from streams import runtime
 from streams.log import offsets_of
 from tests import processes
+from tests.kafka_topics import asking, create
 
 SCRIPT = Path(__file__).with_name("runtime_worker.py")
 DEADLINE = 40.0
@@ -31,19 +32,13 @@ class Line:
 
     async def make(self, **changelog_settings: str) -> Self:
         compacted = {"cleanup.policy": "compact", **changelog_settings}
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            await admin.create_topics(
-                [
-                    NewTopic(self.source, self.partitions, 1),
-                    NewTopic(self.out, self.partitions, 1),
-                    NewTopic(self.changelog, self.partitions, 1, topic_configs=compacted),
-                    NewTopic(runtime.roll_topic(self.group), 1, 1, topic_configs=runtime.ROLL_SETTINGS),
-                ]
-            )
-        finally:
-            await admin.close()
+        await create(
+            self.bootstrap,
+            NewTopic(self.source, self.partitions, 1),
+            NewTopic(self.out, self.partitions, 1),
+            NewTopic(self.changelog, self.partitions, 1, topic_configs=compacted),
+            NewTopic(runtime.roll_topic(self.group), 1, 1, topic_configs=runtime.ROLL_SETTINGS),
+        )
         return self
 
     async def send(self, records: Iterable[Sent], partition: int | None = None, topic: str | None = None) -> None:
@@ -58,12 +53,8 @@ class Line:
 
     async def committed(self) -> dict[int, int]:
         """The group's committed offset of each source partition that has one."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
+        async with asking(self.bootstrap) as admin:
             offsets = await offsets_of(admin, self.group)
-        finally:
-            await admin.close()
         return {tp.partition: at for tp, at in offsets.items() if tp.topic == self.source and at >= 0}
 
     async def commit(self, partition: int, offset: int) -> None:
@@ -186,8 +177,5 @@ def values(count: int, start: int = 0) -> set[bytes]:
 
 
 async def create_topic(kafka, name: str, partitions: int = 1, **settings: str) -> str:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=settings)])
-    await admin.close()
+    await create(kafka.bootstrap, NewTopic(name, partitions, 1, topic_configs=settings))
     return name

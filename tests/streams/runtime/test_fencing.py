@@ -2,20 +2,18 @@
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import ProducerFenced
 
 from streams.runtime.fencing import fence
 from streams.runtime.premises import Premises
+from tests.kafka_topics import create
 
 
 @pytest.fixture
 async def changelog(kafka, topic_prefix):
     """A changelog of two partitions."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)
-    await admin.start()
-    await admin.create_topics([NewTopic(f"{topic_prefix}c", 2, 1, topic_configs={"cleanup.policy": "compact"})])
-    await admin.close()
+    await create(kafka.bootstrap, NewTopic(f"{topic_prefix}c", 2, 1, topic_configs={"cleanup.policy": "compact"}))
     return f"{topic_prefix}c"
 
 

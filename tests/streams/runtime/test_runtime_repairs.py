@@ -12,11 +12,12 @@ from types import SimpleNamespace
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import RecordsToDelete
 from faust.transport.producer import ProducerBuffer
 from runtime_harness import Line, Worker, numbered, until, values
 
 from streams.runtime import repairs
+from tests.kafka_topics import asking
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -255,12 +256,8 @@ async def test_a_gap_in_the_source_topic_is_fatal(lines):
 
 
 async def _delete_up_to(line: Line, offset: int) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=line.bootstrap)
-    await admin.start()
-    try:
+    async with asking(line.bootstrap) as admin:
         await admin.delete_records({TopicPartition(line.source, 0): RecordsToDelete(before_offset=offset)})
-    finally:
-        await admin.close()
 
 
 def test_the_repairs_refuse_libraries_they_were_not_proven_with(monkeypatch):
