@@ -117,6 +117,7 @@ async def test_transaction_markers_at_the_end_do_not_hold_up_the_reader(kafka, t
 async def test_a_trimmed_partition_starts_where_its_log_starts(kafka, topic, producer):
     for n in range(10):
         await producer.send_and_wait(topic, b"%d" % n, b"k", partition=0)
+    await apply_topics(kafka.bootstrap, 3, topics=[Plain(topic)])
     async with asking(kafka.bootstrap) as admin:
         await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=4)})
     async with open_log(kafka.bootstrap) as log:
