@@ -4,8 +4,9 @@ Law: no event is ever told by these but those that were rejected before; a resyn
 vendor's limits, of which they take a share so that the running sink keeps the rest.
 """
 
+import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,12 +20,14 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.courier import Courier
-from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
+from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, Unreadable, contact_of
 from connectors.sink import Answer, Call, Sink
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
 from streams.log import Record, latest_by_key, read_topic
+from streams.sink_rows import Row, event_of
 
+log = logging.getLogger(__name__)
 CHUNK = 1000
 SHARE = 0.5
 """Of the vendor's limits."""
@@ -36,38 +39,58 @@ Progress = Callable[[int, int, float], None]
 class Everybody:
     """All members as the log knows them now."""
 
-    contacts: dict[str, bytes] = field(default_factory=dict)
-    profiles: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    """By member (sequence, profile as JSON) of the latest event."""
+    rows: defaultdict[str, Row] = field(default_factory=lambda: defaultdict(Row))
+    unclear: set[str] = field(default_factory=set)
+    """Whose contact data cannot be read: to tell of them without it would empty what the vendor has."""
 
     def person(self, loyalty_id: str) -> Person:
-        version, profile = self.profiles[loyalty_id]
-        return Person(loyalty_id, self.contacts.get(loyalty_id, b""), profile, version)
+        row = self.rows[loyalty_id]
+        return Person(loyalty_id, row.member, row.profile or b"{}", row.sequence)
+
+    def may_be_told(self, loyalty_id: str) -> bool:
+        """Whether a vendor may hear of the member: not before the first event, nor after the wish to be forgotten."""
+        row = self.rows[loyalty_id]
+        return bool(row.profile) and not row.erased and loyalty_id not in self.unclear
 
     def ids(self) -> list[str]:
         """Those that a vendor may be told of, in a lasting order."""
-        return sorted(self.profiles)
+        return sorted(filter(self.may_be_told, self.rows))
+
+    def contact(self, record: Record) -> None:
+        """The latest contact data of a member. Raises Unreadable."""
+        member = _member(record)
+        self.unclear.add(member)
+        contact_of(record.value)
+        self.unclear.discard(member)
+        self.rows[member].member = record.value or b""
+
+    def event(self, record: Record) -> None:
+        """What happened to a member, in order. Raises Unreadable."""
+        event, profile = event_of(record.value or b"")
+        if profile is not None:
+            self.rows[_member(record)].hear(event, profile)
+
+
+def _member(record: Record) -> str:
+    return (record.key or b"").decode(errors="replace")
 
 
 async def everybody(bootstrap: str) -> Everybody:
     """Read contact data and the latest profile of each member. Raises UnknownTopicError."""
     found = Everybody()
-    for key, record in (await latest_by_key(bootstrap, MEMBERS.name)).items():
-        if record.value is not None:
-            found.contacts[key.decode()] = record.value
+    for record in (await latest_by_key(bootstrap, MEMBERS.name)).values():
+        _read(found.contact, record)
     async for record in read_topic(bootstrap, EVENTS.name):
-        _note(found, orjson.loads(record.value or b"{}"))
+        _read(found.event, record)
     return found
 
 
-def _note(found: Everybody, event: Mapping[str, Any]) -> None:
-    member, sequence, data = event["subject"], event["sequence"], event["data"]
-    if data["profile"] is None or sequence <= found.profiles.get(member, (0, b""))[0]:
-        return
-    if event["type"] == "LOY_OPT_OUT" and data.get("erased"):
-        found.profiles.pop(member, None)
-    else:
-        found.profiles[member] = (sequence, orjson.dumps(data["profile"]))
+def _read(into: Callable[[Record], None], record: Record) -> None:
+    """What the running sink has made a dead letter of is passed over here, and said."""
+    try:
+        into(record)
+    except Unreadable as failure:
+        log.warning("%s is passed over: %s", record.origin, failure)
 
 
 @asynccontextmanager
@@ -163,13 +186,14 @@ async def replay_rejected(bootstrap: str, sink: Sink, done: Path, share: float =
     letters = await dead_letters.of_stage(bootstrap, f"sink-{sink.name}")
     known = set(_noted(done).split())
     found = await everybody(bootstrap)
-    items = {
-        id(item): (kept.letter.origin, item)
-        for kept in letters
-        for item in _item(kept.record, found)
-        if kept.letter.origin not in known
-    }
+    items: dict[int, tuple[str, Item]] = {}
     refused: list[tuple[str, Rejected]] = []
+    for kept in letters:
+        if (origin := kept.letter.origin) not in known:
+            try:
+                items |= {id(item): (origin, item) for item in _item(kept.record, found)}
+            except Unreadable as failure:
+                refused.append((origin, Rejected("UNREADABLE", str(failure))))
     async with courier_of(sink, share) as courier:
         await courier.deliver([item for _, item in items.values()], lambda item, why: refused.append((items[id(item)][0], why)))
     again = {origin for origin, _ in refused}
@@ -179,15 +203,20 @@ async def replay_rejected(bootstrap: str, sink: Sink, done: Path, share: float =
 
 
 def _item(record: Record, found: Everybody) -> Iterable[Item]:
-    """An event is told as it was; of contact data only today's is worth telling."""
-    if (record.header("origin") or "").startswith(MEMBERS.name):
-        member = (record.key or b"").decode()
-        return [ProfileChange(found.person(member), first=True)] if member in found.profiles else []
-    value = record.value or b"{}"
-    event = orjson.loads(value)
-    contact = found.contacts.get(event["subject"], b"")
-    person = Person(event["subject"], contact, orjson.dumps(event["data"]["profile"]), event["sequence"])
-    return [Happening(person, event["id"], event["type"], event["data"]["occurred_at"], value)]
+    """An event as it was; of contact data, today's; of an erased member nothing but that. Raises Unreadable."""
+    member, value = _member(record), record.value or b""
+    row, person = found.rows[member], found.person(member)
+    of_contact = (record.header("origin") or "").startswith(MEMBERS.name)
+    event, profile = (None, None) if of_contact else event_of(value)
+    if row.erased:
+        asked = event.erases if event else not value
+        return [ProfileChange(person, urgent=True, erased=True)] if asked else []
+    if not found.may_be_told(member):
+        return []
+    if event is None:
+        return [ProfileChange(person, first=True)]
+    as_it_was = Person(member, row.member, profile or b"{}", event.sequence)
+    return [Happening(as_it_was, event.id, event.type, event.data.occurred_at, value)]
 
 
 # ---------------------------------------------------------------- reconcile

@@ -6,7 +6,6 @@ Of an erased member nothing is told any more, and nothing is kept but how far wa
 """
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
@@ -15,7 +14,6 @@ from typing import Any
 
 import httpx
 import msgspec
-import orjson
 
 from connectors.courier import Courier, OnRejected
 from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, Unreadable, contact_of
@@ -26,6 +24,7 @@ from streams import metrics, runtime, tracing
 from streams.dead_letters import bury
 from streams.log import open_log
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
+from streams.sink_rows import Row, event_of
 
 log = logging.getLogger(__name__)
 MEMBERS_TABLE = "members"
@@ -38,41 +37,6 @@ WORDS_SHOWN = 10
 _URGENT = ("LOY_TIER_UPGRADE", "LOY_TIER_DOWNGRADE", "LOY_OPT_IN", "LOY_OPT_OUT")
 
 
-class Row(msgspec.Struct, array_like=True):
-    """What a sink remembers of a member."""
-
-    member: bytes = b""
-    """`loy.members` value, empty when erased or never sent."""
-    profile: bytes = b""
-    """Profile of the latest event, empty when there was none."""
-    sequence: int = 0
-    """Of the latest event that was delivered, or passed over as history."""
-    sent: bytes = b""
-    """Digest of what the vendor has, empty when it has nothing."""
-    erased: bool = False
-
-    def digest(self) -> bytes:
-        return hashlib.blake2b(self.member + b"\0" + self.profile, digest_size=8).digest()
-
-
-class Told(msgspec.Struct):
-    """What a sink looks at in `data` of an event at once."""
-
-    occurred_at: str
-    profile: msgspec.Raw
-    erased: bool = False
-
-
-class Event(msgspec.Struct):
-    """What a sink looks at in an event at once; the rest is read when its turn has come."""
-
-    id: str
-    type: str
-    sequence: int
-    data: Told
-
-
-_read = msgspec.json.Decoder(Event).decode
 _decode = msgspec.msgpack.Decoder(Row).decode
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -110,17 +74,14 @@ class Work:
 
     def event(self, key: bytes, row: Row, record: Record, *, notify: bool) -> bool:
         """An event came. Answers whether the vendor would have been told, were it not history. Raises Unreadable."""
-        event, profile = _event_of(record.value or b"")
-        if profile is None or event.sequence <= row.sequence:
+        event, profile = event_of(record.value or b"")
+        if profile is None or not row.hear(event, profile):
             return False  # an unclaimed receipt, or a repeat
-        row.sequence = event.sequence
         self._touch(key, row, record)
-        if event.type == "LOY_OPT_OUT" and event.data.erased:
+        if event.erases:
             self._erase(key, row, record)
-        row.erased = row.erased and event.type != "LOY_OPT_IN"
         if row.erased:
             return False
-        row.profile = profile
         person = self._people[key] = Person(key.decode(), row.member, profile, event.sequence)
         if event.type in _URGENT:
             self._urgent.add(key)
@@ -167,22 +128,6 @@ class Work:
         if key is not None:
             self.rows[key].sent = b""  # to be told as the first time, when anything of it changes
         return self._causes[id(item)]
-
-
-def _event_of(value: bytes) -> tuple[Event, bytes | None]:
-    """The event and the profile it leaves, None for a receipt that nobody has claimed. Raises Unreadable."""
-    try:
-        event = _read(value)
-        profile = bytes(event.data.profile)
-        if b"\\" in value or not value.isascii():
-            orjson.loads(value)  # what is skipped now has to be readable later: texts are where it could fail
-    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError) as failure:
-        raise Unreadable(f"no event: {type(failure).__name__}") from None
-    if profile == b"null":
-        return event, None
-    if not profile.startswith(b"{"):
-        raise Unreadable("no event: its profile is no object")
-    return event, profile
 
 
 class SinkAgent:

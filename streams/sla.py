@@ -26,7 +26,8 @@ from streams.log import Log, Origin, Record, Span, came_from, open_log
 from streams.report import Latencies
 from streams.runtime import changelog_topic
 from streams.settings import Settings
-from streams.sinks import LEASE, MEMBERS_TABLE, Row
+from streams.sink_rows import Row
+from streams.sinks import LEASE, MEMBERS_TABLE
 
 ANSWER_MS, EVENT_MS, DELIVERY_MS = 2000, 2000, 60_000
 TARGETS = {"answers": 0.999, "events": 0.999, "deliveries": 0.99}

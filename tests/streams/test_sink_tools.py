@@ -10,10 +10,11 @@ from aiokafka import AIOKafkaProducer
 from rich.console import Console
 
 from connectors import registry, sandbox
-from connectors.delivery import ProfileChange
+from connectors.delivery import Happening, ProfileChange, Unreadable
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTERS, EVENTS, MEMBERS
 from streams import sink_tools
+from streams.log import Record
 from streams.topic_admin import apply_topics
 from tests.connectors import tryton_bench
 from tests.connectors.benches import BENCHES
@@ -25,8 +26,9 @@ OFFSETS = itertools.count()
 PLACES = itertools.count(1)
 
 
-def event(member, sequence, kind="LOY_POINT_ACCRUAL", **fields):
+def event(member, sequence, kind="LOY_POINT_ACCRUAL", *, erased=False, **fields):
     data = {**example(kind), "profile": {**PROFILE, "loyalty_id": member, **fields}, "occurred_at": "2026-11-21T10:00:00Z"}
+    data |= {"erased": True} if erased else {}
     return orjson.dumps(
         {
             "id": f"{member}/e/{sequence}", "type": kind, "subject": member, "sequence": sequence,
@@ -94,6 +96,12 @@ async def place(kafka, request):
         yield Place(kafka.bootstrap, url, vendor, bench)
 
 
+def letter_of(sink, code, origin):
+    """Why a sink keeps a record, and whence."""
+    said = {"code": code, "reason": "400: ordered", "origin": origin, "stage": f"sink-{sink}", "at": "2026-11-21T10:00:00Z"}
+    return DeadLetter.model_validate(said, strict=False)
+
+
 def told(*_):
     """Nobody looks at the bar."""
 
@@ -137,11 +145,7 @@ async def test_J07_what_the_vendor_rejected_is_sent_again_once(place, tmp_path):
     (member,) = place.named("X-1")
     await place.members(member)
     await sink_tools.resync(place.bootstrap, place.sink(), tmp_path / "cursor", told)
-    letter = DeadLetter.model_validate(
-        {"code": "VENDOR_REJECTED", "reason": "400: ordered", "origin": "loy.events/0/0", "stage": f"sink-{place.bench.sink}",
-         "at": "2026-11-21T10:00:00Z"},
-        strict=False,
-    )  # fmt: skip
+    letter = letter_of(place.bench.sink, "VENDOR_REJECTED", "loy.events/0/0")
     await clear(place.bootstrap, [DEAD_LETTERS.name])  # another CRM's are of the same sink
     await apply_topics(place.bootstrap, 4)
     await place.write((DEAD_LETTERS.name, member, event(member, 77), letter.headers()))
@@ -179,3 +183,86 @@ async def test_a_dry_run_shows_requests_and_sends_none(place):
     assert member not in place.vendor.people()
     if place.bench.sandbox in sandbox.SANDBOXES:
         assert place.vendor.requests() == []
+
+
+# ---------------------------------------------------------------- what the log says of members, without a broker
+
+
+def record_of(value, member="M-1", topic=EVENTS.name, origin=None):
+    headers = (("origin", origin.encode()),) if origin else ()
+    return Record(topic, 0, 0, 0, member.encode(), value, headers)
+
+
+def knowing(*events, contact=True):
+    found = sink_tools.Everybody()
+    if contact:
+        found.contact(record_of(member_record("M-1"), topic=MEMBERS.name))
+    for value in events:
+        found.event(record_of(value))
+    return found
+
+
+ACCRUED, FORGOTTEN, EXPIRED = event("M-1", 1), event("M-1", 2, "LOY_OPT_OUT", erased=True), event("M-1", 3, "LOY_POINT_EXPIRED")
+JOINED = event("M-1", 4, "LOY_OPT_IN")
+
+
+@pytest.mark.parametrize(
+    ("events", "ids"),
+    [
+        ([], []),
+        ([ACCRUED], ["M-1"]),
+        ([ACCRUED, FORGOTTEN], []),
+        ([ACCRUED, FORGOTTEN, EXPIRED], []),
+        ([ACCRUED, FORGOTTEN, EXPIRED, JOINED], ["M-1"]),
+    ],
+)
+def test_H04_an_erased_member_stays_untold_whatever_happens_until_the_member_joins_again(events, ids):
+    assert knowing(*events, contact=False).ids() == ids
+
+
+@pytest.mark.parametrize(
+    ("rejected", "events", "told_"),
+    [
+        (record_of(ACCRUED), [ACCRUED], [(Happening, False)]),
+        (record_of(member_record("M-1"), origin="loy.members/0/3"), [ACCRUED], [(ProfileChange, False)]),
+        (record_of(ACCRUED), [ACCRUED, FORGOTTEN], []),
+        (record_of(member_record("M-1"), origin="loy.members/0/3"), [ACCRUED, FORGOTTEN], []),
+        (record_of(FORGOTTEN), [ACCRUED, FORGOTTEN, EXPIRED], [(ProfileChange, True)]),
+        (record_of(None, origin="loy.members/0/4"), [ACCRUED, FORGOTTEN], [(ProfileChange, True)]),
+    ],
+)
+def test_H04_of_what_was_rejected_an_erased_member_brings_nothing_but_the_erasure(rejected, events, told_):
+    items = sink_tools._item(rejected, knowing(*events))
+    assert [(type(item), getattr(item, "erased", False)) for item in items] == told_
+
+
+def test_who_has_contact_data_that_nobody_can_read_is_not_told_of_without_it():
+    found = knowing(ACCRUED)
+    with pytest.raises(Unreadable):
+        found.contact(record_of(b"{", topic=MEMBERS.name))
+    assert found.ids() == []
+
+
+async def test_J07_records_that_nobody_can_read_hold_up_no_tool(kafka, tmp_path, caplog):
+    await apply_topics(kafka.bootstrap, 4)
+    await clear(kafka.bootstrap, [DEAD_LETTERS.name])
+    await apply_topics(kafka.bootstrap, 4)
+    bench = BENCHES["webhook"]
+    async with sandboxed(bench) as (url, vendor):
+        place = Place(kafka.bootstrap, url, vendor, bench)
+        (member,) = place.named("U-1")
+        await place.members(member)
+        (broken,) = place.named("U-2")
+        await place.write(
+            (EVENTS.name, broken, b'{"id"', ()),
+            (MEMBERS.name, broken, b"[]", ()),
+            (DEAD_LETTERS.name, broken, b'{"id"', letter_of("webhook", "SCHEMA", "loy.events/3/7").headers()),
+            (DEAD_LETTERS.name, member, event(member, 77), letter_of("webhook", "VENDOR_REJECTED", "loy.events/3/8").headers()),
+        )
+        told_, rejected = await sink_tools.resync(place.bootstrap, place.sink(), tmp_path / "cursor", told)
+        assert (told_ >= 1, rejected) == (True, 0)
+        assert member in vendor.people()
+        assert caplog.text.count("is passed over") >= 2
+        delivered, refused = await sink_tools.replay_rejected(place.bootstrap, place.sink(), tmp_path / "done")
+        assert delivered == 1
+        assert [(origin, why.code) for origin, why in refused] == [("loy.events/3/7", "UNREADABLE")]

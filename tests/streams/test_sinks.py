@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from connectors.delivery import Happening, ProfileChange, Unreadable
 from streams.runtime import Record
-from streams.sinks import Row, Work
+from streams.sink_rows import Row
+from streams.sinks import Work
 
 TOLD = frozenset({"LOY_POINT_ACCRUAL", "LOY_OPT_OUT"})
 PROFILE = {"loyalty_id": "M-1", "available_points": 12}

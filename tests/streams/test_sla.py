@@ -11,7 +11,8 @@ from aiokafka import TopicPartition
 
 from schemas.topics import BACKLOG, CHECKS, DEAD_LETTERS, EVENTS, REDEMPTIONS, REPLIES
 from streams.log import Record, Span
-from streams.sinks import LEASE, Row, _encode
+from streams.sink_rows import Row
+from streams.sinks import LEASE, _encode
 from streams.sla import DAY_MS, read_day, summary, yesterday
 
 DAY = date(2026, 3, 4)
