@@ -186,7 +186,7 @@ def test_stamped_accounts_differ_in_their_key_alone_and_one_in_four_is_a_regular
 
 
 @pytest.mark.broker
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 async def test_a_small_run_ends_with_every_figure_and_leaves_nothing(tmp_path):
     out = io.StringIO()
     ours_alone = ("plain", "shell")  # the others are fetched, which is for `make bench`

@@ -71,7 +71,7 @@ async def test_filling_writes_every_row_to_the_partition_of_its_key(kafka, topic
 
 
 @pytest.mark.broker
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 async def test_two_workers_leave_the_accounts_that_one_leaves(tmp_path):
     found = await scale(Console(quiet=True), Settings(data=tmp_path), stages([400], [1, 2]), count=300)
     assert [one.stage.workers for one in found] == [1, 2]
