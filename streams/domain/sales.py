@@ -47,18 +47,19 @@ def apply_sale(turn: Turn, sale: Sale, check_id: str) -> None:
         turn.answer.code = Code.MEMBER_OPTED_OUT
         turn.sale = SaleRecord(lines, (), 0, 0)  # it earns nothing, but points that paid for it may have to come back
         return
-    day = sale.at.toordinal()
+    day = counted = sale.at.toordinal()
     own_card = fraud.is_own_card(sale, account)
     if own_card:
         turn.answer.code = Code.CASHIER_OWN_CARD
-        lines = tuple(replace(line, base=0) for line in lines)  # so nothing of it earns or qualifies
+        lines = tuple(replace(line, base=0) for line in lines)  # so nothing of it earns or qualifies,
+        counted = 0  # nor is it a visit
     paid = sum([line.base for line in lines])
     accrual = award(sale, goods, lines, plan, _context(account, plan, sale, paid, at, day))
     hits = fraud.assess(fraud.Seen(sale, at, accrual.points, own_card=own_card), account, plan)
     held = fraud.is_critical(hits, plan)
-    _remember_purchase(turn, day, at, paid, accrual)
+    _remember_purchase(turn, counted, at, paid, accrual)
     lot = book(turn, check_id, at, day, accrual.points, held=held) if accrual.points else 0
-    turn.sale = SaleRecord(lines, accrual.awards, lot, day, accrual.joined, accrual.cuts)
+    turn.sale = SaleRecord(lines, accrual.awards, lot, counted, accrual.joined, accrual.cuts)
     if account.wallets or accrual.elsewhere or _is_unusual(accrual, plan):
         turn.sale = replace(turn.sale, beside=_beside(turn, turn.sale, check_id, at, accrual, held=held))
     if accrual.asked:
@@ -145,7 +146,8 @@ def _asked(account: Account, first: int, last: int) -> int:
 
 def _remember_purchase(turn: Turn, day: int, at: int, paid: int, accrual: Accrual) -> None:
     account, capped = turn.account, turn.plan.capped
-    count_day(account, day, points=accrual.points, spend=paid, checks=1)
+    if day:
+        count_day(account, day, points=accrual.points, spend=paid, checks=1)
     for given in accrual.awards:
         if given.rule in capped:
             use_rule(account, given.rule, day, given.points)

@@ -78,6 +78,18 @@ def test_A13_the_cashiers_own_card_earns_nothing_and_is_told() -> None:
     assert member.void("s1").events == ()
 
 
+def test_A13_the_cashiers_own_card_is_no_visit_and_taking_it_back_takes_no_other_visit() -> None:
+    rules = program(tiers=tiers(level("Gold", visits=3), window={"kind": "lifetime"}, after_return="revoke"))
+    member = Member(rules).joined(staff="c7")
+    for day in range(3):
+        member.until(f"2026-03-0{2 + day}T10:00").sale(1000, cashier="c7")
+    assert (member.account.lifetime.checks, member.account.tier.level) == (0, 0)
+    for day in range(3):
+        member.until(f"2026-03-0{5 + day}T10:00").sale(1000)
+        member.void(member.sale(1000, cashier="c7").command.id)
+    assert (member.account.lifetime.checks, member.account.tier.level) == (3, 1)
+
+
 def test_A13_a_colleagues_till_is_like_any_other() -> None:
     member = Member(program(fraud=FRAUD)).joined(staff="c7")
     assert member.sale(10_000, cashier="c8").outcome.earned == 100
