@@ -21,8 +21,8 @@ def keep(turn: Turn, command: ApplySale | ApplyReturn | ApplyVoid) -> bytes:
     """An anonymous check: a sale is kept to be claimed; a return of it makes it unclaimable or goes to who claimed it."""
     account, check = turn.account, command.check
     turn.answer.code = command.note if command.note is not Code.OK else Code.ANONYMOUS
-    if account.status == "new":
-        account.status, account.joined_at = "receipt", turn.now
+    if account.status == "new" or isinstance(check, Sale):
+        _open(turn)
     if isinstance(check, Sale):
         account.receipt = encode(check)
     elif account.claimed_by in ("", RETURNED):
@@ -36,10 +36,17 @@ def keep(turn: Turn, command: ApplySale | ApplyReturn | ApplyVoid) -> bytes:
     return b""
 
 
+def _open(turn: Turn) -> None:
+    """From now on it is known, for as long as anything can ask for it; also when all there was is a claim of what nobody knows."""
+    turn.account.status, turn.account.joined_at = "receipt", turn.now
+
+
 def ask(turn: Turn, command: AskReceipt) -> bytes:
     """First half: the receipt, taken for the claimant; or nothing, and the refusal."""
     problem = _problem(turn, command)
     if problem is not None:
+        if turn.account.status == "new":
+            _open(turn)
         turn.refuse(problem)
         return b""
     turn.account.claimed_by, turn.account.program = command.claimant, command.program

@@ -143,6 +143,21 @@ def test_A10_a_receipt_is_forgotten_when_nothing_can_ask_for_it_any_more() -> No
     assert (account.status, account.receipt, account.applied, account.next_due) == ("new", b"", (), 0)
 
 
+def test_A10_what_was_claimed_and_never_came_is_forgotten_too() -> None:
+    receipt = Receipt()
+    receipt.ask(5000)
+    receipt.send(receipt.command("tick", "t1"), receipt.account.next_due)
+    assert not receipt.account.stands, "each number that anybody ever guessed would keep a row for ever"
+
+
+def test_A10_a_claim_that_came_too_early_shortens_no_memory() -> None:
+    early, plain = Receipt(), Receipt().wait(20)
+    early.ask(5000)
+    for receipt in (early.wait(20), plain):
+        receipt.sale(5000, id="s1")
+    assert early.account.next_due == plain.account.next_due
+
+
 # ---------------------------------------------------------------- A10: the member's side
 
 
