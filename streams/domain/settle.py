@@ -10,13 +10,15 @@ from typing import Any
 import msgspec
 
 from streams.domain import budgets, qualification, redemption, returns, tiers, wallets
-from streams.domain.account import HORIZON, REMEMBER, Account, Lot
+from streams.domain.account import HORIZON, HORIZON_DAYS, REMEMBER, Account, Lot
 from streams.domain.calendar import DAY, day_in_year, days_after, local_day, midnight, years_later
 from streams.domain.lots import NEVER, ends_at, expire, make_usable
 from streams.domain.plan import Plan
 from streams.domain.turn import Turn
 
 replace = msgspec.structs.replace
+KNOWN_DAYS = 2 * HORIZON_DAYS + 5
+"""How long after its purchase a sale may be known to a return: it came late, and is remembered, by whole days, from then on."""
 
 
 def is_due(account: Account, plan: Plan, now: int) -> bool:
@@ -203,10 +205,10 @@ def prune(turn: Turn) -> None:
 
 
 def _days_from(turn: Turn) -> int:
-    """The first day that a tier window, with the one before it, or a cap may still ask for."""
+    """The first day that a tier window, with the one before it, a cap or a return may still ask for."""
     today = local_day(turn.plan.zone, turn.now)
     span = qualification.span_of(turn.account, turn.plan, today)
     if span.end == 0:
-        return today - 70
+        return today - KNOWN_DAYS
     previous = qualification.span_of(turn.account, turn.plan, span.first - 1)
-    return min(previous.first, today - 70) - turn.plan.tiers.grace_days
+    return min(previous.first, today - KNOWN_DAYS) - turn.plan.tiers.grace_days

@@ -306,6 +306,15 @@ def test_C04_a_rolling_tier_is_taken_back_by_the_return_of_any_of_its_purchases(
     assert member.void(first.command.id).data("TIER_DOWNGRADE").tier == "Member"
 
 
+def test_C04_a_return_takes_from_a_lifetime_as_long_as_its_late_sale_is_known():
+    member = joined(ladder(window={"kind": "lifetime"}, after_return="revoke"))
+    member.until("2026-02-09T23:00").sale(10_000, id="late", at=moment("2026-01-06"))
+    member.until("2026-03-18T01:00").tick()
+    step = member.void("late")
+    assert step.code == "OK", "71 days after its purchase it is still known"
+    assert (member.account.lifetime.points, member.account.lifetime.spend, member.account.tier.level) == (0, 0, 0)
+
+
 def test_C04_a_tier_by_hand_is_not_taken_back_by_a_return():
     member = joined(ladder(after_return="revoke"))
     member.set_tier("Gold", moment("2026-12-31"))
