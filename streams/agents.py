@@ -35,7 +35,7 @@ from streams.domain import budgets, render
 from streams.domain.account import Account, pack, unpack
 from streams.domain.decide import Decision, apart, decide
 from streams.domain.intake import Arrived, Intake, Rules, Taken, refusal
-from streams.domain.outcome import Balance, Word
+from streams.domain.outcome import Outcome
 from streams.domain.plan import Plan
 from streams.domain.receipts import second_half
 from streams.reference import Directory
@@ -230,7 +230,7 @@ class LedgerAgent:
         if decision.repeated and decision.outcome.program != command.program:
             plan = await self._directory.plan(decision.outcome.program)  # a repeat is printed by the version it was decided by
         printed = render.events(command, decision.outcome, plan)
-        if not fits(printed, decision.outcome.balance, decision.outcome.words):
+        if not fits(printed, decision.outcome):
             decision, printed = Decision(account, apart(command, Code.TOO_LARGE)), []
         verdict = _verdict(command, decision)
         self._print(batch, record, command, decision, verdict, plan, printed, outbox)
@@ -307,15 +307,16 @@ def _measure(meter: metrics.Meter, record: Record, command: AnyCommand, decision
             meter.count(metrics.POINTS, move.source, move.target, by=move.points)
 
 
-def fits(events: Sequence[bytes], balance: Balance | None = None, words: Sequence[Word] = ()) -> bool:
-    """Whether a command's events fit into records, its balance and what it asks into the contract; else it is not applied.
+def fits(events: Sequence[bytes], outcome: Outcome | None = None) -> bool:
+    """Whether a command's events fit into records, its balances and what it asks into the contract; else it is not applied.
 
     What was earned and given bounds all other figures, so time alone never makes a balance that cannot be told.
     """
-    figures = (*msgspec.structs.astuple(balance), balance.earned + balance.adjusted) if balance is not None else (0,)
-    if words:
-        figures = (*figures, sum(word.points for word in words))
-    longest = max(map(len, events), default=0)
+    longest, figures = max(map(len, events), default=0), [0]
+    if outcome is not None and outcome.balance is not None:
+        for balance in (outcome.balance, *[balance for _, balance in outcome.wallets]):
+            figures += (*msgspec.structs.astuple(balance), balance.earned + balance.adjusted)
+        figures.append(sum([word.points for word in outcome.words]))
     return longest <= EVENTS.bytes_max - 100_000 and min(figures) >= -POINTS_MAX and max(figures) <= POINTS_MAX
 
 

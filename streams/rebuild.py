@@ -77,4 +77,4 @@ def _after(record: Record, row: bytes | None, plans: Mapping[str, Plan]) -> byte
     account = unpack(row, command.account)
     decision = decide(account, command, plan, record.timestamp_ms // 1000)
     printed = render.events(command, decision.outcome, plans[decision.outcome.program] if decision.repeated else plan)
-    return stored(decision.account if fits(printed, decision.outcome.balance, decision.outcome.words) else account)
+    return stored(decision.account if fits(printed, decision.outcome) else account)

@@ -294,6 +294,23 @@ async def test_points_beyond_what_the_contract_can_tell_are_not_given():
     assert letters(sent[1]) == ["TOO_LARGE"]
 
 
+async def test_B05_stars_beyond_what_the_contract_can_tell_are_not_given():
+    rates = [{"wallet": "main", "into": "stars", "points": 1, "gives": 1000}]
+    rules = {"wallets": [{"id": "stars", "title": "Stars"}], "conversions": rates, "limits": {"adjust_points": POINTS_MAX}}
+    world = AgentWorld(program(**rules))
+    await world.through(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, CARD)))
+    await world.through(MEMBER_COMMANDS, member_command("adjust", "a1", points=POINTS_MAX, reason="why", actor="ann"))
+    sent = [
+        await world.through(
+            MEMBER_COMMANDS, member_command("convert_points", id_, wallet="main", into="stars", points=7 * POINTS_MAX // 10_000)
+        )
+        for id_ in ("c1", "c2")
+    ]
+    assert [codes(one) for one in sent] == [["OK"], ["TOO_LARGE"]]
+    assert not events(sent[1])
+    assert letters(sent[1]) == ["TOO_LARGE"]
+
+
 async def test_a_repeat_that_arrives_under_a_later_version_is_answered_by_the_first_ones_rewards():
     rewards = [{"id": "coffee", "title": "Coffee", "points": 10, "value_minor": 100}]
     later = program(version=2, effective_from=after(days=1).isoformat(), redemption={"rewards": rewards})
