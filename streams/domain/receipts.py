@@ -37,7 +37,7 @@ def keep(turn: Turn, command: ApplySale | ApplyReturn | ApplyVoid) -> bytes:
 
 
 def _open(turn: Turn) -> None:
-    """From now on it is known, for as long as anything can ask for it; also when all there was is a claim of what nobody knows."""
+    """From now on it is known for as long as anything can ask for it, though all there was be a claim of what nobody knows."""
     turn.account.status, turn.account.joined_at = "receipt", turn.now
 
 
