@@ -4,6 +4,7 @@ Law: of an erased member nothing is kept but how far was read, until the member 
 """
 
 import hashlib
+from datetime import datetime
 
 import msgspec
 import orjson
@@ -21,7 +22,7 @@ class Row(msgspec.Struct, array_like=True):
     sequence: int = 0
     """Of the latest event that was delivered, or passed over as history."""
     sent: bytes = b""
-    """Digest of what the vendor has, empty when it has nothing."""
+    """Digest of what the vendor has, or `?` when it refused what came after; empty when it has nothing."""
     erased: bool = False
 
     def hear(self, event: "Event", profile: bytes) -> bool:
@@ -60,7 +61,20 @@ class Event(msgspec.Struct):
         return self.type == "LOY_OPT_OUT" and self.data.erased
 
 
+class Dated(msgspec.Struct):
+    """What tells a `loy.members` value from an older one."""
+
+    updated_at: datetime | None = None
+
+
 _read = msgspec.json.Decoder(Event).decode
+_dated = msgspec.json.Decoder(Dated).decode
+
+
+def joined_after(member: bytes, erasure: Event) -> bool:
+    """Whether this contact data was given after the wish to be forgotten, by joining again: `loy.members` is read ahead."""
+    given = _dated(member).updated_at if member else None
+    return given is not None and given > datetime.fromisoformat(erasure.data.occurred_at)
 
 
 def event_of(value: bytes) -> tuple[Event, bytes | None]:

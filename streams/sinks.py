@@ -24,7 +24,7 @@ from streams import metrics, runtime, tracing
 from streams.dead_letters import bury
 from streams.log import open_log
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
-from streams.sink_rows import Row, event_of
+from streams.sink_rows import Row, event_of, joined_after
 
 log = logging.getLogger(__name__)
 MEMBERS_TABLE = "members"
@@ -34,6 +34,8 @@ LEAVE_SECONDS = 10.0
 """How long a batch at hand may still take when its partition is given up; a vendor that is down must not hold up the group."""
 WORDS_SHOWN = 10
 """Of what a vendor refused afterwards, so many different complaints a look are logged."""
+_UNSURE = b"?"
+"""For the digest of what the vendor has, when it refused what came after that."""
 _URGENT = ("LOY_TIER_UPGRADE", "LOY_TIER_DOWNGRADE", "LOY_OPT_IN", "LOY_OPT_OUT")
 
 
@@ -52,7 +54,9 @@ class Work:
         self._latest: dict[bytes, Record] = {}
         self._erasures: list[Item] = []
         self._happenings: list[Happening] = []
-        self._changes: dict[int, bytes] = {}
+        self._changes: dict[int, tuple[bytes, bool]] = {}
+        self._told: dict[bytes, bytes] = {}
+        """Contact data as the vendor knows it, of those for whom other has come since."""
         self._causes: dict[int, Record] = {}
         self._people: dict[bytes, Person] = {}
         """As the last event of the batch left them."""
@@ -65,7 +69,9 @@ class Work:
         """Contact data came, or a tombstone. Raises Unreadable."""
         if record.value is None:
             self._erase(key, row, record)
+            row.member = b""
         else:
+            self._told.setdefault(key, row.member)
             if contact_of(record.value) != contact_of(row.member):
                 self._moved.add(key)
             row.member, row.erased = record.value, False
@@ -80,6 +86,7 @@ class Work:
         self._touch(key, row, record)
         if event.erases:
             self._erase(key, row, record)
+            row.member = row.member if joined_after(row.member, event) else b""
         if row.erased:
             return False
         person = self._people[key] = Person(key.decode(), row.member, profile, event.sequence)
@@ -102,10 +109,11 @@ class Work:
         self._people.pop(key, None)
         self._happenings = [one for one in self._happenings if one.person.loyalty_id != who]
         if row.sent:
-            erasure = ProfileChange(self._person(key, row), urgent=True, erased=True)
+            person = Person(who, self._told.get(key, row.member), row.profile or b"{}", row.sequence)
+            erasure = ProfileChange(person, urgent=True, erased=True)
             self._erasures.append(erasure)
             self._causes[id(erasure)] = record
-        row.member, row.profile, row.sent, row.erased = b"", b"", b"", True
+        row.profile, row.sent, row.erased = b"", b"", True
 
     def items(self) -> list[Item]:
         """Erasures; profiles whose content changed, urgent ones first; then the events."""
@@ -116,17 +124,19 @@ class Work:
 
     def _change(self, key: bytes, digest: bytes) -> ProfileChange:
         row = self.rows[key]
-        change = ProfileChange(self._person(key, row), urgent=key in self._urgent, first=not row.sent, moved=key in self._moved)
+        first = row.sent in (b"", _UNSURE)
+        change = ProfileChange(self._person(key, row), urgent=key in self._urgent, first=first, moved=key in self._moved)
         self._causes[id(change)] = self._latest[key]
-        self._changes[id(change)] = key
+        self._changes[id(change)] = key, bool(row.sent)
         row.sent = digest
         return change
 
     def refuse(self, item: Item) -> Record:
         """The vendor does not have it, and will not. Answers the record to blame."""
-        key = self._changes.get(id(item))
-        if key is not None:
-            self.rows[key].sent = b""  # to be told as the first time, when anything of it changes
+        if id(item) in self._changes:
+            key, has_older = self._changes[id(item)]
+            # To be told as the first time, when anything of it changes; what it has is taken back when the member is erased.
+            self.rows[key].sent = _UNSURE if has_older else b""
         return self._causes[id(item)]
 
 

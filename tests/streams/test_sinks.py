@@ -21,8 +21,8 @@ def event(kind="LOY_POINT_ACCRUAL", sequence=1, *, profile=PROFILE, **data):
     return orjson.dumps({"id": f"M-1/{sequence}", "type": kind, "sequence": sequence, "data": data})
 
 
-def contact(**parts):
-    return orjson.dumps({"loyalty_id": "M-1", "contact": {"first_name": "Ann", **parts}})
+def contact(updated_at="2026-03-14T11:00:00Z", **parts):
+    return orjson.dumps({"loyalty_id": "M-1", "contact": {"first_name": "Ann", **parts}, "updated_at": updated_at})
 
 
 def record(value):
@@ -79,6 +79,50 @@ def test_of_a_member_who_is_erased_nothing_is_told_but_that():
     gone = event("LOY_OPT_OUT", 2, erased=True)
     (erasure,) = told(event(), gone, row=row)
     assert (erasure.erased, row.member, row.profile, row.sent) == (True, b"", b"", b"")
+
+
+def refused(row):
+    """What the vendor refuses of an event: the profile."""
+    work = Work(TOLD)
+    work.event(KEY, row, record(event(sequence=row.sequence + 1)), notify=False)
+    (change,) = work.items()
+    work.refuse(change)
+    return change
+
+
+def test_H04_what_a_vendor_has_is_taken_back_though_it_refused_what_came_after():
+    row = Row(member=contact(), sent=b"12345678")
+    assert [refused(row).first, refused(row).first] == [False, True]  # told whole when anything of it changes
+    (erasure,) = told(event("LOY_OPT_OUT", 3, erased=True), row=row)
+    assert erasure.erased
+
+
+def test_H04_of_whom_a_vendor_refused_the_first_word_nothing_is_taken_back():
+    row = Row(member=contact())
+    assert [refused(row).first, refused(row).first] == [True, True]
+    assert told(event("LOY_OPT_OUT", 3, erased=True), row=row) == []
+
+
+def test_H04_who_joins_again_before_the_sink_hears_of_the_erasure_keeps_the_new_contact_data():
+    """Contact data is read to its end before the events: what is newer than the wish to be forgotten is not meant by it."""
+    row = Row(member=contact(), profile=orjson.dumps(PROFILE), sent=b"12345678")
+    work = Work(TOLD)
+    anew = contact(email="new@example.com", updated_at="2026-03-14T12:00:01Z")
+    for value in (None, anew):
+        work.member(KEY, row, record(value))
+    assert [one.person.contact for one in work.items()] == [{"first_name": "Ann"}]  # forgotten is what the vendor was told
+    gone, joined = event("LOY_OPT_OUT", 2, erased=True), event("LOY_OPT_IN", 3)
+    (change,) = told(gone, joined, row=row)
+    assert change.person.contact["email"] == "new@example.com"
+
+
+def test_H04_who_moved_and_is_erased_at_once_is_forgotten_by_the_address_that_the_vendor_knows():
+    row = Row(member=contact(email="old@example.com"), profile=orjson.dumps(PROFILE), sent=b"12345678")
+    work = Work(TOLD)
+    for value in (contact(email="new@example.com"), None):
+        work.member(KEY, row, record(value))
+    (erasure,) = work.items()
+    assert erasure.person.contact["email"] == "old@example.com"
 
 
 @pytest.mark.parametrize(
