@@ -28,6 +28,8 @@ from streams.log import Log, Origin, Record, open_log
 from streams.settings import reach
 
 REPLAYED_FROM = "replayed-from"
+PROFILE_REFUSED = ("refused", b"profile")
+"""Header of a sink's letter when not the event was refused, but the member as the event left it."""
 DOORS = tuple(INBOUND)
 SHOWN_BYTES = 4_000
 _IN_FLIGHT = 200
@@ -38,7 +40,14 @@ _LEFT_BEHIND = frozenset({*DeadLetter.model_fields, REPLAYED_FROM, "sent-at", "t
 
 
 def bury(  # whose, whence, which, and why
-    outbox: runtime.Outbox, batch: runtime.Batch, record: runtime.Record, *, stage: str, code: Code, reason: str
+    outbox: runtime.Outbox,
+    batch: runtime.Batch,
+    record: runtime.Record,
+    *,
+    stage: str,
+    code: Code,
+    reason: str,
+    more: tuple[tuple[str, bytes], ...] = (),
 ) -> None:
     """Keep a record that cannot be taken: its own bytes, with the reason, where it came from and when it was sent in headers."""
     key, value, left_out = _whole(record)
@@ -52,7 +61,7 @@ def bury(  # whose, whence, which, and why
         },
         strict=False,
     )
-    headers = (*letter.headers(), *tracing.passed_on(record))
+    headers = (*letter.headers(), *more, *tracing.passed_on(record))
     outbox.add(DEAD_LETTERS.name, key, value, timestamp_ms=record.timestamp_ms, headers=headers, bytes_max=_LETTER_BYTES_MAX)
     metrics.DEAD_LETTERS.labels(batch.topic, code).inc()
     tracing.journal.turned_away("kept as a dead letter", record, code=code, stage=stage, origin=letter.origin)

@@ -7,7 +7,7 @@ vendor's limits, of which they take a share so that the running sink keeps the r
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected
 from connectors.sink import Answer, Call, Sink
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
+from streams.dead_letters import PROFILE_REFUSED
 from streams.log import Record, latest_by_key, read_topic
 from streams.sink_rows import Row, event_of
 
@@ -42,6 +43,8 @@ class Everybody:
     rows: defaultdict[str, Row] = field(default_factory=lambda: defaultdict(Row))
     unclear: set[str] = field(default_factory=set)
     """Whose contact data cannot be read: to tell of them without it would empty what the vendor has."""
+    forgotten: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """Sequence of the latest event by which a member was erased."""
 
     def person(self, loyalty_id: str) -> Person:
         row = self.rows[loyalty_id]
@@ -69,6 +72,8 @@ class Everybody:
         event, profile = event_of(record.value or b"")
         if profile is not None:
             self.rows[_member(record)].hear(event, profile)
+            if event.erases:
+                self.forgotten[_member(record)] = event.sequence
 
 
 def _member(record: Record) -> str:
@@ -186,24 +191,38 @@ async def replay_rejected(bootstrap: str, sink: Sink, done: Path, share: float =
     letters = await dead_letters.of_stage(bootstrap, f"sink-{sink.name}")
     known = set(_noted(done).split())
     found = await everybody(bootstrap)
-    items: dict[int, tuple[str, Item]] = {}
+    items: dict[str, Item] = {}
+    origins: defaultdict[str, set[str]] = defaultdict(set)
     refused: list[tuple[str, Rejected]] = []
     for kept in letters:
         if (origin := kept.letter.origin) not in known:
             try:
-                items |= {id(item): (origin, item) for item in _item(kept.record, found)}
+                for item in _item(kept.record, found, sink.events):
+                    items.setdefault(_name(item), item)
+                    origins[_name(item)].add(origin)
             except Unreadable as failure:
                 refused.append((origin, Rejected("UNREADABLE", str(failure))))
+
+    def again(item: Item, why: Rejected) -> None:
+        refused.extend((origin, why) for origin in sorted(origins[_name(item)]))
+
     async with courier_of(sink, share) as courier:
-        await courier.deliver([item for _, item in items.values()], lambda item, why: refused.append((items[id(item)][0], why)))
-    again = {origin for origin, _ in refused}
-    delivered = {origin for origin, _ in items.values()} - again
+        await courier.deliver(sorted(items.values(), key=lambda item: isinstance(item, Happening)), again)
+    delivered = set().union(*origins.values()) - {origin for origin, _ in refused}
     _note_down(done, "\n".join(sorted(known | delivered)))
     return len(delivered), refused
 
 
-def _item(record: Record, found: Everybody) -> Iterable[Item]:
-    """An event as it was; of contact data, today's; of an erased member nothing but that. Raises Unreadable."""
+def _name(item: Item) -> str:
+    """What was kept more than once is sent once: an event, or the profile of a member."""
+    return item.event_id if isinstance(item, Happening) else item.person.loyalty_id
+
+
+def _item(record: Record, found: Everybody, told: Collection[str]) -> Iterable[Item]:
+    """An event as it was, if it was refused itself and the vendor is `told` of such; of a refused profile, today's.
+
+    Of an erased member nothing but that, also when the member has joined again since. Raises Unreadable.
+    """
     member, value = _member(record), record.value or b""
     row, person = found.rows[member], found.person(member)
     of_contact = (record.header("origin") or "").startswith(MEMBERS.name)
@@ -213,8 +232,10 @@ def _item(record: Record, found: Everybody) -> Iterable[Item]:
         return [ProfileChange(person, urgent=True, erased=True)] if asked else []
     if not found.may_be_told(member):
         return []
-    if event is None:
+    if event is None or event.erases or event.type not in told or PROFILE_REFUSED in record.headers:
         return [ProfileChange(person, first=True)]
+    if event.sequence < found.forgotten[member]:
+        return []
     as_it_was = Person(member, row.member, profile or b"{}", event.sequence)
     return [Happening(as_it_was, event.id, event.type, event.data.occurred_at, value)]
 

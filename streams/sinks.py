@@ -21,7 +21,7 @@ from connectors.sink import Audited, Demanding, Sink
 from schemas.codes import Code
 from schemas.topics import EVENTS, MEMBERS, Topic
 from streams import metrics, runtime, tracing
-from streams.dead_letters import bury
+from streams.dead_letters import PROFILE_REFUSED, bury
 from streams.log import open_log
 from streams.runtime import Batch, Outbox, PartitionedTable, Record
 from streams.sink_rows import Row, event_of, joined_after
@@ -173,8 +173,8 @@ class SinkAgent:
         work = self._work(batch, outbox)
 
         def refuse(item: Item, why: Rejected) -> None:
-            words = f"{why.code}: {why.words}"
-            bury(outbox, batch, work.refuse(item), stage=self._stage, code=Code.VENDOR_REJECTED, reason=words)
+            words, more = f"{why.code}: {why.words}", (PROFILE_REFUSED,) if isinstance(item, ProfileChange) else ()
+            bury(outbox, batch, work.refuse(item), stage=self._stage, code=Code.VENDOR_REJECTED, reason=words, more=more)
 
         with meter.delivering(self._sink.name):
             await self._while_ours(self._send(work.items(), refuse))

@@ -5,6 +5,8 @@ from collections import Counter
 
 import pytest
 
+from connectors import registry
+from streams import sink_tools
 from tests.connectors.line import Line, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -155,6 +157,19 @@ async def test_what_the_vendor_refuses_is_a_dead_letter_with_its_words(line):
     assert headers["stage"] == "sink-infobip"
     assert headers["reason"].startswith("400504: ")
     assert (letter.key, letter.value) == bad[:2]
+
+
+async def test_J07_of_a_refused_profile_the_replay_tells_the_profile_and_of_no_event(line, tmp_path):
+    await line.worker().start().ready()
+    sandbox = line.ground.sandbox
+    sandbox.fault(kind="reject", match="Platinum")
+    await line.happens("H-1", "LOY_POINT_RESERVED", current_tier="Platinum")  # Infobip is not told of such
+    await line.letters(1)
+    sandbox.fault(kind="clear")
+    sink = registry.build("infobip", line.ground.bench.environment(line.ground.url))
+    assert await sink_tools.replay_rejected(line.bootstrap, sink, tmp_path / "done") == (1, [])
+    assert sandbox.people()["H-1"]["loyalty_current_tier"] == "Platinum"
+    assert sandbox.events() == []
 
 
 async def test_a_record_that_is_none_is_a_dead_letter_and_the_rest_goes_on(line):

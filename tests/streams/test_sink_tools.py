@@ -12,6 +12,7 @@ from rich.console import Console
 from connectors import registry, sandbox
 from connectors.delivery import Happening, ProfileChange, Unreadable
 from schemas.dead_letters import DeadLetter
+from schemas.events import EVENTS as EVENT_TYPES
 from schemas.topics import DEAD_LETTERS, EVENTS, MEMBERS
 from streams import sink_tools
 from streams.log import Record
@@ -157,6 +158,24 @@ async def test_J07_what_the_vendor_rejected_is_sent_again_once(place, tmp_path):
     assert place.told_of(member) == [member]
 
 
+async def test_J07_what_was_kept_more_than_once_is_sent_once(place, tmp_path):
+    (member,) = place.named("W-1")
+    await place.members(member)
+    await clear(place.bootstrap, [DEAD_LETTERS.name])
+    await apply_topics(place.bootstrap, 4)
+    kept = [(event(member, 77), "loy.events/0/7")] * 2  # after a crash
+    kept += [(member_record(member), f"loy.members/0/{offset}") for offset in (3, 4)]
+    letters = ((value, letter_of(place.bench.sink, "VENDOR_REJECTED", origin)) for value, origin in kept)
+    await place.write(*((DEAD_LETTERS.name, member, value, letter.headers()) for value, letter in letters))
+    told_of = []
+    sink = place.sink()
+    flow = sink.flow
+    sink.flow = lambda batch: told_of.extend(type(item) for item in batch) or flow(batch)
+    assert await sink_tools.replay_rejected(place.bootstrap, sink, tmp_path / "done") == (3, [])
+    assert told_of == [ProfileChange, Happening]
+    assert await sink_tools.replay_rejected(place.bootstrap, place.sink(), tmp_path / "done") == (0, [])
+
+
 FIRST = {
     "infobip": ("PATCH", "/people/3/persons/upsert"),
     "ometria": ("POST", "/v2/push"),
@@ -188,9 +207,8 @@ async def test_a_dry_run_shows_requests_and_sends_none(place):
 # ---------------------------------------------------------------- what the log says of members, without a broker
 
 
-def record_of(value, member="M-1", topic=EVENTS.name, origin=None):
-    headers = (("origin", origin.encode()),) if origin else ()
-    return Record(topic, 0, 0, 0, member.encode(), value, headers)
+def record_of(value, member="M-1", topic=EVENTS.name, **headers):
+    return Record(topic, 0, 0, 0, member.encode(), value, tuple((name, text.encode()) for name, text in headers.items()))
 
 
 def knowing(*events, contact=True):
@@ -229,11 +247,19 @@ def test_H04_an_erased_member_stays_untold_whatever_happens_until_the_member_joi
         (record_of(member_record("M-1"), origin="loy.members/0/3"), [ACCRUED, FORGOTTEN], []),
         (record_of(FORGOTTEN), [ACCRUED, FORGOTTEN, EXPIRED], [(ProfileChange, True)]),
         (record_of(None, origin="loy.members/0/4"), [ACCRUED, FORGOTTEN], [(ProfileChange, True)]),
+        (record_of(ACCRUED), [ACCRUED, FORGOTTEN, EXPIRED, JOINED], []),  # of the time before
+        (record_of(FORGOTTEN), [ACCRUED, FORGOTTEN, EXPIRED, JOINED], [(ProfileChange, False)]),  # no farewell to who is back
     ],
 )
 def test_H04_of_what_was_rejected_an_erased_member_brings_nothing_but_the_erasure(rejected, events, told_):
-    items = sink_tools._item(rejected, knowing(*events))
+    items = sink_tools._item(rejected, knowing(*events), frozenset(EVENT_TYPES))
     assert [(type(item), getattr(item, "erased", False)) for item in items] == told_
+
+
+@pytest.mark.parametrize("rejected", [record_of(ACCRUED, refused="profile"), record_of(event("M-1", 1, "LOY_POINT_RESERVED"))])
+def test_J07_of_a_rejected_profile_todays_is_sent_and_not_the_event_that_changed_it(rejected):
+    (item,) = sink_tools._item(rejected, knowing(ACCRUED), frozenset(EVENT_TYPES) - {"LOY_POINT_RESERVED"})
+    assert isinstance(item, ProfileChange)
 
 
 def test_who_has_contact_data_that_nobody_can_read_is_not_told_of_without_it():
