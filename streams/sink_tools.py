@@ -2,6 +2,7 @@
 
 Law: no event is ever told by these but those that were rejected before; a resync tells profiles alone. All of them keep the
 vendor's limits, of which they take a share so that the running sink keeps the rest.
+What takes hours tells what the log says by then.
 """
 
 import logging
@@ -15,6 +16,7 @@ from typing import Any
 
 import httpx
 import orjson
+from aiokafka import TopicPartition
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +27,7 @@ from connectors.sink import Answer, Call, Sink
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
 from streams.dead_letters import PROFILE_REFUSED
-from streams.log import Record, latest_by_key, read_topic
+from streams.log import Log, Record, Span, open_log
 from streams.sink_rows import Row, event_of
 
 log = logging.getLogger(__name__)
@@ -45,6 +47,17 @@ class Everybody:
     """Whose contact data cannot be read: to tell of them without it would empty what the vendor has."""
     forgotten: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Sequence of the latest event by which a member was erased."""
+    read: dict[TopicPartition, int] = field(default_factory=dict)
+    """How far the log was read."""
+
+    async def catch_up(self, log: Log) -> None:
+        """Read what was written since, the first time everything. Raises UnknownTopicError."""
+        spans = await log.spans(MEMBERS.name, EVENTS.name)
+        ahead = {part: Span(max(span.start, self.read.get(part, 0)), span.end) for part, span in spans.items()}
+        async for batch in log.read(ahead):
+            for record in batch:
+                _read(self.contact if record.topic == MEMBERS.name else self.event, record)
+        self.read = {part: span.end for part, span in spans.items()}
 
     def person(self, loyalty_id: str) -> Person:
         row = self.rows[loyalty_id]
@@ -83,10 +96,8 @@ def _member(record: Record) -> str:
 async def everybody(bootstrap: str) -> Everybody:
     """Read contact data and the latest profile of each member. Raises UnknownTopicError."""
     found = Everybody()
-    for record in (await latest_by_key(bootstrap, MEMBERS.name)).values():
-        _read(found.contact, record)
-    async for record in read_topic(bootstrap, EVENTS.name):
-        _read(found.event, record)
+    async with open_log(bootstrap) as log:
+        await found.catch_up(log)
     return found
 
 
@@ -163,21 +174,22 @@ def _body(call: Call) -> str:
 
 async def resync(bootstrap: str, sink: Sink, cursor: Path, progress: Progress, share: float = SHARE) -> tuple[int, int]:
     """Tell the vendor of every member; (told, rejected). Stopped, it goes on where `cursor` says; at the end it is empty."""
-    found = await everybody(bootstrap)
-    done = _noted(cursor)
-    waiting = [member for member in found.ids() if member > done]
+    found, done, told = Everybody(), _noted(cursor), 0
     rejected: list[Rejected] = []
     began = time.monotonic()
-    async with courier_of(sink, share) as courier:
+    async with open_log(bootstrap) as log, courier_of(sink, share) as courier:
+        await found.catch_up(log)
+        waiting = [member for member in found.ids() if member > done]
         for start in range(0, len(waiting), CHUNK):
             members = waiting[start : start + CHUNK]
-            changes = [ProfileChange(found.person(member), first=True) for member in members]
+            await found.catch_up(log)
+            changes = [ProfileChange(found.person(member), first=True) for member in members if found.may_be_told(member)]
             await courier.deliver(changes, lambda _item, why: rejected.append(why))
             _note_down(cursor, members[-1])
-            told = start + len(members)
-            progress(told, len(waiting), (time.monotonic() - began) / told * (len(waiting) - told))
+            told, over = told + len(changes), start + len(members)
+            progress(over, len(waiting), (time.monotonic() - began) / over * (len(waiting) - over))
     _note_down(cursor, "")
-    return len(waiting) - len(rejected), len(rejected)
+    return told - len(rejected), len(rejected)
 
 
 # ---------------------------------------------------------------- dead letters
@@ -289,15 +301,18 @@ async def reconcile(
     """
     if sink.mute:
         raise MuteError(f"{sink.name}: {sink.mute}. `loy sink {sink.name} --resync` tells it of everybody.")
-    found, drift = await everybody(bootstrap), Drift()
-    members = found.ids()[:: max(1, len(found.ids()) // sample) if sample else 1]
-    async with courier_of(sink, share) as courier:
+    found, drift = Everybody(), Drift()
+    async with open_log(bootstrap) as log, courier_of(sink, share) as courier:
+        await found.catch_up(log)
+        members = found.ids()[:: max(1, len(found.ids()) // sample) if sample else 1]
         for start in range(0, len(members), CHUNK):
             part = members[start : start + CHUNK]
             held = await courier.run(sink.read(part))
+            await found.catch_up(log)
+            answered = [member for member in part if member in held and found.may_be_told(member)]
             drift.unanswered += len(part) - len(held)
-            drift.compared += len(held)
-            differing = [member for member in part if member in held and _differs(sink, found, member, held[member], drift)]
+            drift.compared += len(answered)
+            differing = [member for member in answered if _differs(sink, found, member, held[member], drift)]
             if repair and differing:
                 await _repair(courier, [ProfileChange(found.person(member), first=True) for member in differing], drift)
     return drift

@@ -269,6 +269,35 @@ def test_who_has_contact_data_that_nobody_can_read_is_not_told_of_without_it():
     assert found.ids() == []
 
 
+async def test_H04_resync_and_repair_tell_what_the_log_says_when_they_get_there(kafka, tmp_path, monkeypatch):
+    """They take hours; the running sink goes on meanwhile, and what it has told or taken back is not to be undone."""
+    await apply_topics(kafka.bootstrap, 4)
+    bench = BENCHES["infobip"]
+    async with sandboxed(bench) as (url, vendor):
+        place = Place(kafka.bootstrap, url, vendor, bench)
+        moving, *leaving = place.named("S-1", "S-2", "S-3")
+        await place.members(moving, *leaving, current_tier="Gold")
+
+        def meanwhile(tier, gone, catch_up=sink_tools.Everybody.catch_up):
+            async def once(self, log):
+                await catch_up(self, log)
+                monkeypatch.setattr(sink_tools.Everybody, "catch_up", catch_up)
+                await place.members(moving, current_tier=tier)
+                await place.write((EVENTS.name, gone, event(gone, next(OFFSETS) + 1, "LOY_OPT_OUT", erased=True), ()))
+
+            monkeypatch.setattr(sink_tools.Everybody, "catch_up", once)
+
+        meanwhile("Silver", leaving[0])
+        await sink_tools.resync(place.bootstrap, place.sink(), tmp_path / "cursor", told)
+        assert vendor.people()[moving]["loyalty_current_tier"] == "Silver"
+        assert leaving[0] not in vendor.people()
+        meanwhile("Platinum", leaving[1])
+        before = len(vendor.requests())
+        await sink_tools.reconcile(place.bootstrap, place.sink(), repair=True)
+        assert vendor.people()[moving]["loyalty_current_tier"] == "Platinum"
+        assert not any(leaving[1] in str(request.json()) for request in vendor.requests()[before:] if request.method == "PATCH")
+
+
 async def test_J07_records_that_nobody_can_read_hold_up_no_tool(kafka, tmp_path, caplog):
     await apply_topics(kafka.bootstrap, 4)
     await clear(kafka.bootstrap, [DEAD_LETTERS.name])
