@@ -155,8 +155,9 @@ class Bodies:
         contacts = {one["type"]: one["identifier"].casefold() for one in body.pop("contactInformation", ())}
         custom: dict[str, Any] = body.pop("customAttributes")
         body.pop("externalId", None)
-        tag = {f"tag {self._config.tag}": bool(item.person.field("opt_in_status"))} if self._config.tag else {}
-        return body | contacts | custom | tag
+        member = bool(item.person.field("opt_in_status"))
+        told = self._config.tag and (member or self._config.untag_on_opt_out)
+        return body | contacts | custom | ({f"tag {self._config.tag}": member} if told else {})
 
 
 def _twice(mapping: VendorMapping) -> set[str]:

@@ -87,7 +87,7 @@ class Infobip:
         outcomes = yield from self._upsert([orjson.dumps(self._bodies.person(change.person)) for change in batch])
         if self._config.tag:
             joined = [n for n, change in enumerate(batch) if (change.urgent or change.first) and _opted_in(change)]
-            left = [n for n, change in enumerate(batch) if change.urgent and not _opted_in(change)]
+            left = [n for n, change in enumerate(batch) if (change.urgent or change.first) and not _opted_in(change)]
             outcomes = yield from self._tagged(batch, outcomes, joined, "PATCH")
             if self._config.untag_on_opt_out:
                 outcomes = yield from self._tagged(batch, outcomes, left, "DELETE")
