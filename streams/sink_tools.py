@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from connectors.courier import Courier
-from connectors.delivery import Happening, Item, Person, ProfileChange, Rejected, Unreadable, contact_of
+from connectors.delivery import Happening, Item, Outcome, Person, ProfileChange, Rejected, Unreadable, contact_of
 from connectors.sink import Answer, Call, Sink
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
@@ -131,11 +131,15 @@ def _note_down(file: Path, text: str) -> None:
 # ---------------------------------------------------------------- dry run
 
 
-def first_request(sink: Sink, batch: Sequence[Item]) -> Call:
-    """As it would be sent; who asks for a token first is given one that opens nothing."""
+def first_request(sink: Sink, batch: Sequence[Item]) -> Call | Sequence[Outcome]:
+    """As it would be sent, or what becomes of each when nothing is; who asks for a token is given one that opens nothing."""
     token = Answer(200, {}, orjson.dumps({"access_token": "dry-run", "expires_in": 3600, "instance_url": sink.base_url}))
     flow = sink.flow(batch)
-    call = next(flow)
+    try:
+        call = next(flow)
+    except StopIteration as end:
+        outcomes: Sequence[Outcome] = end.value
+        return outcomes
     call = flow.send(token) if call.secret else call
     flow.close()
     return call
@@ -148,6 +152,9 @@ async def dry_run(bootstrap: str, sink: Sink, count: int = 3) -> RenderableType:
     parts: list[RenderableType] = []
     for batch in sink.batches(items):
         call = first_request(sink, batch)
+        if not isinstance(call, Call):
+            parts += [Text(f"nothing is sent: {outcome}") for outcome in call]
+            continue
         address = call.path if call.path.startswith("http") else sink.base_url + call.path
         parts.append(Text(f"{call.method} {address}  ({call.operation})", style="bold"))
         parts.append(Text(_body(call) if call.content() else _asked_first(sink, batch)))

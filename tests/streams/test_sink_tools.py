@@ -205,6 +205,23 @@ async def test_a_dry_run_shows_requests_and_sends_none(place):
         assert place.vendor.requests() == []
 
 
+async def test_a_dry_run_says_so_when_the_sink_itself_refuses_everybody(kafka):
+    await apply_topics(kafka.bootstrap, 4)
+    bench = BENCHES["infobip"]
+    async with sandboxed(bench) as (url, vendor):
+        place = Place(kafka.bootstrap, url, vendor, bench)
+        nameless, *_ = names = place.named("T-1", "T-2")
+        await place.write(*((EVENTS.name, name, event(name, 1), ()) for name in names))  # the CRM has not said who they are
+        sink = registry.build("infobip", bench.environment(url) | {"LOY_INFOBIP_IDENTIFY_BY": "EMAIL"})
+        change = ProfileChange((await sink_tools.everybody(place.bootstrap)).person(nameless))
+        assert [why.code for why in sink_tools.first_request(sink, [change])] == ["NO_IDENTIFIER"]
+        sink.batches = lambda items: [[change]]
+        out = Console(width=200, record=True, file=io.StringIO())
+        out.print(await sink_tools.dry_run(place.bootstrap, sink))
+        assert "NO_IDENTIFIER" in out.export_text()
+        assert vendor.requests() == []
+
+
 # ---------------------------------------------------------------- what the log says of members, without a broker
 
 
