@@ -301,7 +301,9 @@ class Courier:
         return Lost(type(failure).__name__, sent)
 
     def _url(self, call: Call) -> str:
-        return call.path if call.path.startswith("http") else self.sink.base_url.rstrip("/") + call.path
+        if call.path.startswith("http"):
+            return call.path
+        return self.sink.base_url.rstrip("/") + call.path if call.path else self.sink.base_url
 
     def _headers(self, call: Call, content: bytes | None) -> dict[str, str]:
         kind = {} if content is None else {"content-type": "application/json"}

@@ -104,7 +104,8 @@ class Webhook:
             return message_id(item.event_id), {"type": kind, "timestamp": item.occurred_at, "data": data}
         kind = "loyalty.member.erased" if item.erased else "loyalty.profile"
         known: Mapping[str, Any] = {"loyalty_id": item.person.loyalty_id} if item.erased else self.expected(item)
-        return message_id(f"{kind}/{item.person.loyalty_id}/{item.person.version}"), {"type": kind, "data": known}
+        content = b"" if item.erased else item.person.member + item.person.standing  # contact data changes between events too
+        return message_id(f"{kind}/{item.person.loyalty_id}/{item.person.version}", content), {"type": kind, "data": known}
 
     def read(self, _: Sequence[str]) -> Generator[Call, Reply, Mapping[str, Mapping[str, Any] | None]]:
         """Nothing: see `mute`."""
@@ -116,9 +117,9 @@ class Webhook:
         return self._mapping.profile(item.person) if isinstance(item, ProfileChange) else {}
 
 
-def message_id(source: str) -> str:
-    """`webhook-id` of what our own id names: the same for every repeat."""
-    return "msg_" + hashlib.blake2b(source.encode(), digest_size=16).hexdigest()
+def message_id(source: str, content: bytes = b"") -> str:
+    """`webhook-id` of what our own id names, and of what it says where that may change: the same for every repeat."""
+    return "msg_" + hashlib.blake2b(source.encode() + content, digest_size=16).hexdigest()
 
 
 def signature(keys: Sequence[bytes], name: str, seconds: int, body: bytes) -> dict[str, str]:

@@ -2,16 +2,18 @@
 
 from base64 import b64decode, b64encode
 
+import httpx
 import orjson
 import pytest
 
 from connectors.configuration import ConfigurationError
-from connectors.delivery import Delivered, Halt, Rejected
+from connectors.courier import Courier
+from connectors.delivery import Delivered, Halt, Person, ProfileChange, Rejected
 from connectors.sandbox.webhook import SECRET
 from connectors.sink import Answer
 from connectors.webhook import Webhook, signature
 from schemas.events import EVENTS
-from tests.connectors.ground import change, happening
+from tests.connectors.ground import Ears, change, happening
 
 NEW = "whsec_" + b64encode(b"n" * 32).decode()
 
@@ -66,6 +68,29 @@ def test_an_event_travels_under_its_own_name_and_a_repeat_under_the_same_id():
 def test_a_profile_has_all_29_fields_and_an_erasure_none():
     assert len(sent(change("H-1"))[1]["data"]) == 29
     assert sent(change("H-1", erased=True))[1] == {"type": "loyalty.member.erased", "data": {"loyalty_id": "H-1"}}
+
+
+OLD, NEW_ADDRESS = (orjson.dumps({"contact": {"email": f"{name}@example.com"}}) for name in ("old", "new"))
+
+
+def test_a_profile_has_an_id_of_its_own_whenever_it_is_another_one():
+    """A receiver that keeps ids drops repeats: new contact data between two events is none, nor is the old one again."""
+    told = [ProfileChange(Person("H-1", member, b"{}", 7)) for member in (OLD, NEW_ADDRESS, b"")]
+    told += [ProfileChange(Person("H-1", b"", standing, 7)) for standing in (b'{"a":1}', b'{"a":2}')]
+    names = [sent(one)[0].stamp(1, b"")["webhook-id"] for one in (*told, *told)]
+    assert (len(set(names)), names[:5]) == (5, names[5:])
+    gone = [ProfileChange(Person("H-1", member, b"{}", 7), erased=True) for member in (OLD, b"")]
+    assert len({sent(one)[0].stamp(1, b"")["webhook-id"] for one in gone}) == 1
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/hook", "http://127.0.0.1:9/hook/", "http://127.0.0.1:9/hook?tenant=7"])
+async def test_the_endpoint_is_called_as_it_was_given(url):
+    called = []
+    transport = httpx.MockTransport(lambda request: called.append(str(request.url)) or httpx.Response(204))
+    webhook = Webhook.load({"LOY_WEBHOOK_BASE_URL": url, "LOY_WEBHOOK_SECRETS": SECRET})
+    async with httpx.AsyncClient(transport=transport) as client:
+        await Courier(webhook, client, Ears()).deliver([happening("H-1")], lambda *_: None)
+    assert called == [url]
 
 
 def test_every_event_is_told():
