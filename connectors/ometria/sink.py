@@ -78,13 +78,18 @@ class Ometria:
 
     def _erase(self, batch: Sequence[Item], outcomes: list[Outcome]) -> Generator[Call, Reply, None]:
         """Ask for the deletion of each; what stands in the way of one holds up the rest."""
+        by_email = "{email}" in self._config.erase_body.values()
         for n, item in enumerate(batch):
             email = self._records.email(item.person)
-            if isinstance(outcomes[n], Delivered) and email is not None:
+            if not isinstance(outcomes[n], Delivered):
+                continue
+            if email is not None or not by_email:
                 body = _filled(self._config.erase_body, item.person, email)
                 problem = classify((yield Call("erase", "POST", "/v2/data-deletion-requests", body)))
                 if problem is not None:
                     outcomes[n] = Rejected(problem.code, problem.words) if isinstance(problem, Split) else problem
+            elif item.person.contact is None:
+                outcomes[n] = Rejected("NO_EMAIL", "emptied, but not asked to be deleted: the address is not known any more")
 
     # ------------------------------------------------------------ looking back
 
@@ -136,7 +141,7 @@ def _kind(item: Item) -> str:
     return "event" if isinstance(item, Happening) else "erased" if item.erased else "change"
 
 
-def _filled(template: Mapping[str, Any], person: Person, email: str) -> dict[str, Any]:
+def _filled(template: Mapping[str, Any], person: Person, email: str | None) -> dict[str, Any]:
     """The template with who it is about."""
     words = {"{email}": email, "{loyalty_id}": person.loyalty_id}
     return {name: words.get(value, value) if isinstance(value, str) else value for name, value in template.items()}

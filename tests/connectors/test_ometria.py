@@ -533,11 +533,21 @@ def test_an_erased_member_is_emptied_and_leaves_every_segment():
 
 
 def test_ometria_is_asked_to_forget_when_told_so():
-    calls, outcomes = run(ometria(erase="true").flow([ann(erased=True), ann(erased=True, contact=None)]), OK, OK)
+    calls, outcomes = run(ometria(erase="true").flow([ann(erased=True), ann(erased=True, contact={})]), OK, OK)
     assert [(call.operation, call.path, call.json) for call in calls[1:]] == [
         ("erase", "/v2/data-deletion-requests", {"email": "ann.lee@example.com"})
     ]
     assert outcomes == [Delivered(), Delivered()]
+
+
+def test_H04_who_is_erased_and_whose_address_nobody_knows_any_more_is_not_said_to_have_been_asked_for():
+    """As when a request that Ometria refused is replayed: the contact data went with the member."""
+    calls, outcomes = run(ometria(erase="true").flow([ann(erased=True, contact=None)]), OK)
+    assert [call.operation for call in calls] == ["push"]
+    assert [outcome.code for outcome in outcomes] == ["NO_EMAIL"]
+    by_id = ometria(erase="true", erase_body='{"reference": "{loyalty_id}"}').flow([ann(erased=True, contact=None)])
+    calls, outcomes = run(by_id, OK, OK)
+    assert (calls[1].json, outcomes) == ({"reference": "A1B2C3D4"}, [Delivered()])
 
 
 def test_what_is_asked_is_a_template():
