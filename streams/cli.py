@@ -253,10 +253,11 @@ def program_publish(file: ProgramFile, bootstrap: Bootstrap = None) -> None:
 @program_app.command("list")
 def program_list(bootstrap: Bootstrap = None) -> None:
     """What was published."""
-    from streams.publishing import published  # noqa: PLC0415
+    from streams.publishing import versions  # noqa: PLC0415
 
-    for key, program in sorted(run(published(settings_of(bootstrap).kafka_bootstrap)).items()):
-        console.print(f"{key}  from {program.effective_from.isoformat()}  {program.title}", markup=False, highlight=False)
+    for key, program in sorted(run(versions(settings_of(bootstrap).kafka_bootstrap)).items()):
+        about = f"from {program.effective_from.isoformat()}  {program.title}" if program else "cannot be read here"
+        console.print(f"{key}  {about}", markup=False, highlight=False)
 
 
 # ---------------------------------------------------------------- feeding

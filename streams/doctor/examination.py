@@ -22,12 +22,13 @@ from aiokafka.errors import KafkaError
 
 from connectors import registry
 from connectors.configuration import ConfigurationError
+from schemas.program import Program
 from schemas.topics import BACKLOG, CHECKS, COMMANDS, EVENTS, MEMBER_COMMANDS, MEMBERS, REDEMPTIONS
 from streams.app import changelogs, sink_group
 from streams.broker import HOST
 from streams.kafka_jars import BrokerError, find_java
 from streams.log import Span, UnknownTopicError, offsets_of, open_log
-from streams.publishing import published
+from streams.publishing import versions
 from streams.runtime import roll_topic
 from streams.runtime.repairs import PROVEN
 from streams.runtime.roll import Statement
@@ -212,16 +213,25 @@ async def _topics(settings: Settings) -> list[Finding]:
 
 
 async def _programs(settings: Settings) -> list[Finding]:
-    versions = list((await published(settings.kafka_bootstrap)).values())
-    mine = [program for program in versions if program.program == settings.program]
+    known = await versions(settings.kafka_bootstrap)
+    readable = [program for program in known.values() if program is not None]
+    if len(readable) == len(known):
+        return [_in_force(settings, readable)]
+    says = f"cannot be read here: {', '.join(sorted(key for key, program in known.items() if program is None))}"
+    help_ = "Does newer code know it? Else docs/runbook.md, LoyReferenceUnreadable."
+    return [Finding("programs", "bad", says, help_), _in_force(settings, readable)]
+
+
+def _in_force(settings: Settings, published: list[Program]) -> Finding:
+    mine = [program for program in published if program.program == settings.program]
     in_force = [program for program in mine if program.effective_from.timestamp() <= time.time()]
     if not mine:
-        return [Finding("programs", "bad", f"no version of {settings.program} was published", "`loy program publish FILE`.")]
+        return Finding("programs", "bad", f"no version of {settings.program} was published", "`loy program publish FILE`.")
     if not in_force:
         first = min(program.effective_from for program in mine)
-        return [Finding("programs", "bad", f"{settings.program} counts from {first.isoformat()} only", "Publish one for now.")]
+        return Finding("programs", "bad", f"{settings.program} counts from {first.isoformat()} only", "Publish one for now.")
     newest = max(in_force, key=lambda program: (program.effective_from, program.version))
-    return [Finding("programs", "good", f"{newest.key} counts, of {len(versions)} published")]
+    return Finding("programs", "good", f"{newest.key} counts, of {len(published)} published")
 
 
 # ---------------------------------------------------------------- groups and their lag

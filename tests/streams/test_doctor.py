@@ -6,19 +6,21 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
 from connectors.sandbox import sandbox_settings
-from schemas.topics import BACKLOG, CHECKS, EVENTS, REPLIES
+from schemas.codec import encode
+from schemas.topics import BACKLOG, CHECKS, EVENTS, PROGRAMS, REPLIES
 from streams.app import changelogs, sink_group
 from streams.broker import Broker, free_port
 from streams.cli import app
 from streams.doctor import examination
 from streams.doctor.examination import _skewed, examine
-from streams.publishing import publish
+from streams.publishing import PublishError, publish, published, versions
 from streams.runtime import roll_topic
 from streams.runtime.roll import Statement
 from streams.settings import Settings
@@ -139,6 +141,34 @@ async def test_a_setting_that_differs_is_named_unless_more_is_kept(installed, bo
     await alter(bootstrap, EVENTS.name, EVENTS.settings() | {"retention.ms": "-1"})
     await alter(bootstrap, CHECKS.name, CHECKS.settings() | {"retention.ms": "-1"})
     assert "retention" not in (await found("topics")).get("bad", examination.Finding("", "good", "")).says
+
+
+@pytest.fixture
+async def unreadable(installed, bootstrap):
+    """A version that only newer code can read, gone when the test is."""
+    newer = orjson.loads(encode(program(program="newer", version=2))) | {"of_tomorrow": True}
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await producer.send_and_wait(PROGRAMS.name, orjson.dumps(newer), b"newer@2")
+        yield "newer@2"
+        await producer.send_and_wait(PROGRAMS.name, None, b"newer@2")
+
+
+async def test_a_program_that_cannot_be_read_is_named_and_the_others_are_judged(unreadable):
+    findings = await found("programs", probe=False)
+    assert findings["bad"].says == f"cannot be read here: {unreadable}"
+    assert findings["good"].says.startswith("main@1 counts")
+
+
+@pytest.mark.parametrize(("version", "why"), [(1, "versions only go up"), (2, "give the change a new version")])
+async def test_a_program_that_cannot_be_read_is_never_replaced(unreadable, bootstrap, version, why):
+    with pytest.raises(PublishError, match=why):
+        await publish(bootstrap, program(program="newer", version=version))
+
+
+async def test_a_program_that_cannot_be_read_is_followed_by_its_next_version(unreadable, bootstrap):
+    assert await publish(bootstrap, program(program="newer", version=3))
+    assert {"main@1", "newer@3"} <= (await published(bootstrap)).keys()
+    assert (await versions(bootstrap))[unreadable] is None
 
 
 async def test_without_a_worker_one_is_asked_for(installed, bootstrap):
