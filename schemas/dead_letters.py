@@ -30,4 +30,4 @@ class DeadLetter(Model):
     @classmethod
     def from_headers(cls, headers: "tuple[tuple[str, bytes], ...]") -> "DeadLetter":
         """Read back. Raises `pydantic.ValidationError` when the record is none of ours."""
-        return cls.model_validate_strings({name: value.decode() for name, value in headers if name in cls.model_fields})
+        return cls.model_validate_strings({name: (value or b"").decode() for name, value in headers if name in cls.model_fields})

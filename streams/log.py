@@ -71,9 +71,9 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     def header(self, name: str) -> str | None:
-        """The last header of that name as text, or None."""
+        """The last header of that name as text, or None. One without a value, which a till may send, says nothing."""
         found = [value for key, value in self.headers if key == name]
-        return found[-1].decode(errors="replace") if found else None
+        return found[-1].decode(errors="replace") if found and found[-1] is not None else None
 
 
 class Span(NamedTuple):

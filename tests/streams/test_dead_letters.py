@@ -94,9 +94,10 @@ async def test_an_empty_list(catalogue):
 
 async def test_what_is_no_dead_letter_is_counted_and_passed_over(catalogue, three):
     async with AIOKafkaProducer(bootstrap_servers=catalogue) as producer:
-        await producer.send_and_wait(DEAD_LETTERS.name, b"who am I", headers=[("code", b"\xff")])
+        for value in (b"\xff", None):
+            await producer.send_and_wait(DEAD_LETTERS.name, b"who am I", headers=[("code", value)])
     listing = await newest(catalogue)
-    assert (len(listing.newest), listing.unreadable) == (3, 1)
+    assert (len(listing.newest), listing.unreadable) == (3, 2)
 
 
 # ---------------------------------------------------------------- show
@@ -191,6 +192,7 @@ async def test_what_a_till_calls_a_replay_is_none_unless_it_is_the_record_itself
     async with AIOKafkaProducer(bootstrap_servers=catalogue) as till:
         await till.send_and_wait(CHECKS.name, b"{ }", b"card:1", 1, headers=said)
         await till.send_and_wait(CHECKS.name, b"{", b"card:1", 0, headers=said)
+        await till.send_and_wait(CHECKS.name, b"{", b"card:1", 1, headers=[("replayed-from", None)])
     assert (await replay(catalogue, origins=[NOT_JSON])).sent == (NOT_JSON,)
     assert (await replay(catalogue, origins=[NOT_JSON])).already == 1
 
