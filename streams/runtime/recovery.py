@@ -29,10 +29,16 @@ class IdleRecovery(Recovery):
     async def on_stop(self) -> None:
         """Nothing is buffered."""
 
-    def restores(self, ends: Mapping[TP, int] | None) -> None:
-        """For those who look on: changelog partitions are being restored up to these ends, or none."""
-        self.in_recovery = self.app.in_recovery = bool(ends)
-        self.active_highwaters = Counter({tp: end - 1 for tp, end in (ends or {}).items()})
+    def restores(self, ends: Mapping[TP, int]) -> None:
+        """For those who look on: these changelog partitions are being restored up to these ends, beside those that were before."""
+        self.active_highwaters = Counter(dict(self.active_highwaters) | {tp: end - 1 for tp, end in ends.items()})
+        self.in_recovery = self.app.in_recovery = True
+
+    def restored(self, tps: Iterable[TP]) -> None:
+        """These are, and perhaps not yet the others."""
+        done = frozenset(tps)
+        self.active_highwaters = Counter({tp: end for tp, end in self.active_highwaters.items() if tp not in done})
+        self.in_recovery = self.app.in_recovery = bool(self.active_highwaters)
 
 
 class CarefulTables(TableManager):

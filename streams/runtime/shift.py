@@ -209,7 +209,7 @@ class Shift:
         for tp, end in ends.items():
             while not await consumer.followed_to(tp, end):  # noqa: ASYNC110 - it says no after a look of its own
                 await asyncio.sleep(LOOK_SECONDS)
-        tables.recovery.restores(None)
+        tables.recovery.restored(ends)
 
     async def _persisted(self, changelogs: list[TP], ends: dict[TP, int]) -> dict[TP, int]:
         """Where to go on reading each changelog partition: behind what the local store has."""
