@@ -30,7 +30,7 @@ class IdleRecovery(Recovery):
         """Nothing is buffered."""
 
     def restores(self, ends: Mapping[TP, int]) -> None:
-        """For those who look on: these changelog partitions are being restored up to these ends, beside those that were before."""
+        """For those who look on: these changelog partitions are being restored too, up to these ends."""
         self.active_highwaters = Counter(dict(self.active_highwaters) | {tp: end - 1 for tp, end in ends.items()})
         self.in_recovery = self.app.in_recovery = True
 
