@@ -329,17 +329,14 @@ def state_hash(
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Decide loy.commands again from zero, and compare.")] = False,
 ) -> None:
     """A hash of all accounts. With --rebuild also of the accounts computed anew from the log; exit code 1 if they differ."""
-    from streams.rebuild import rebuilt_hash  # noqa: PLC0415
-    from streams.rebuild import state_hash as stored  # noqa: PLC0415
+    from streams.rebuild import hashes  # noqa: PLC0415
 
     settings = settings_of(bootstrap)
-    live = run(stored(settings.kafka_bootstrap, settings.group))
-    console.print(f"stored   {live}", highlight=False)
-    if rebuild:
-        again = run(rebuilt_hash(settings.kafka_bootstrap))
-        console.print(f"rebuilt  {again}", highlight=False)
-        if again != live:
-            raise typer.Exit(1)
+    found = run(hashes(settings.kafka_bootstrap, settings.group, rebuild=rebuild))
+    for name, one in zip(("stored", "rebuilt"), found, strict=False):
+        console.print(f"{name:<8} {one}", highlight=False)
+    if len(set(found)) > 1:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.topics import CHECKS, COMMANDS, MEMBER_COMMANDS
 from streams.log import Record
-from streams.rebuild import fold, hash_of
+from streams.rebuild import Beside, fold, hash_of
 from tests.builders import START, after, earning, program
 from tests.streams.agent_world import PARTITION, AgentWorld, of
 from tests.tills import desk, opt_in, returned, sale
@@ -68,6 +68,28 @@ async def test_it_is_the_same_in_steps_and_with_everything_repeated(world):
     assert hash_of(rows) == hash_of(rows_of(world))
     last = [record for record in log if record.timestamp_ms >= log[-8].timestamp_ms and record.key != b"receipt:u0"]
     assert fold(last, world.plans, rows) == rows_of(world)
+
+
+def beside(world, kept, done):
+    """What the log makes of accounts that were read when the ledger had committed so many commands."""
+    anew = Beside(kept, {PARTITION: done}, world.plans)
+    anew.take(log_of(world))
+    return anew.rows
+
+
+async def test_accounts_read_while_the_ledger_goes_on_are_what_the_log_says(world):
+    log = log_of(world)
+    for read in range(len(log)):
+        kept = fold(log[:read], world.plans)
+        assert beside(world, kept, done=max(0, read - 3)) == kept
+
+
+async def test_accounts_that_lack_what_was_committed_or_were_damaged_are_not(world):
+    log = log_of(world)
+    kept = fold(log[:-1], world.plans)
+    assert beside(world, kept, done=len(log)) == rows_of(world) != kept
+    kept |= {b"H-1": kept[b"H-0"]}
+    assert beside(world, kept, done=0)[b"H-1"] == rows_of(world)[b"H-1"]
 
 
 async def test_a_version_that_was_never_published_is_named(world):
