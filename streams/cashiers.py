@@ -38,15 +38,21 @@ class Cashier:
 
 
 def tally(commands: Iterable[AnyCommand]) -> dict[str, Cashier]:
-    """Figures by cashier id. Receipts that name no cashier are left out."""
-    seen: set[tuple[str, str]] = set()
+    """Figures by cashier id. Receipts that name no cashier are left out; one that came without its card first is the member's."""
+    seen: dict[tuple[str, str], bool] = {}
     cashiers: dict[str, Cashier] = {}
     for command in commands:
         name = _cashier_of(command)
-        if name is None or (command.account, command.id) in seen:
+        if name is None:
             continue
-        seen.add((command.account, command.id))
-        _count(cashiers.setdefault(name, Cashier()), command)
+        cashier = cashiers.setdefault(name, Cashier())
+        once = (command.account if isinstance(command, Join) else "", command.id)
+        identified = not command.account.startswith(RECEIPT_PREFIX)
+        if once not in seen:
+            _count(cashier, command)
+        if isinstance(command, ApplySale) and identified and not seen.get(once):
+            cashier.identified += 1
+        seen[once] = identified or seen.get(once, False)
     return cashiers
 
 
@@ -64,7 +70,6 @@ def _count(cashier: Cashier, command: AnyCommand) -> None:
     match command:
         case ApplySale():
             cashier.sales += 1
-            cashier.identified += not command.account.startswith(RECEIPT_PREFIX)
         case Join():
             cashier.sign_ups += 1
         case _:

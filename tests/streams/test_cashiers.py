@@ -47,6 +47,12 @@ def test_A13_a_repeat_counts_once_and_a_receipt_without_a_cashier_not_at_all() -
     assert tally([_sale(1, "ann"), _sale(1, "ann"), _sale(2, None)]) == {"ann": Cashier(sales=1, identified=1)}
 
 
+def test_A13_a_receipt_sent_without_its_card_and_then_with_it_is_one_and_identified() -> None:
+    without, with_card = _sale(1, "ann", "receipt:sale-1"), _sale(1, "ann")
+    for log in ([without, with_card], [with_card, without, without]):
+        assert tally(log) == {"ann": Cashier(sales=1, identified=1)}
+
+
 def test_A13_no_share_is_shown_without_the_number_it_stands_on() -> None:
     console = Console(record=True, width=100)
     console.print(render(tally([_sale(1, "ann"), _sale(2, "ann", "receipt:sale-2"), _void(3, "cy")])))
