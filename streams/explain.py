@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from pydantic import ValidationError
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Column, Table
@@ -15,7 +16,7 @@ from rich.text import Text
 from schemas.earning import MAIN
 from schemas.events import parse_event
 from schemas.topics import EVENTS
-from streams.log import open_log
+from streams.log import Record, open_log
 from streams.runtime import partition_of
 
 
@@ -38,10 +39,13 @@ class Story(msgspec.Struct, frozen=True):
 
     member: str
     steps: tuple[Step, ...]
+    unread: tuple[str, ...] = ()
+    """Where records under the member's key lie that are no events."""
 
     def render(self, check_id: str | None = None) -> RenderableType:
         """The whole account, or one check: its points by line and rule, and what became of its lot."""
-        return self._account() if check_id is None else self._check(check_id)
+        left_out = [Text(f"{origin} cannot be read here, and is left out.", style="yellow") for origin in self.unread]
+        return Group(self._account() if check_id is None else self._check(check_id), *left_out)
 
     def _account(self) -> RenderableType:
         table = Table(*_columns(), "balance", title=f"{self.member} (times in UTC)")
@@ -71,20 +75,31 @@ def _columns() -> tuple[Column, ...]:
 async def explain(bootstrap: str, member: str) -> Story:
     """Read the member's events. Raises UnknownMemberError, UnknownTopicError."""
     found: dict[int, Step] = {}
+    unread: list[str] = []
     async with open_log(bootstrap) as log:
         spans = await log.spans(EVENTS.name)
         mine = partition_of(member.encode(), len(spans))
         async for batch in log.read({part: span for part, span in spans.items() if part.partition == mine}):
             for record in batch:
-                if record.key == member.encode() and record.value is not None:
-                    event, _ = parse_event(record.value)
-                    found.setdefault(
-                        event.sequence,
-                        Step(record.origin, event.sequence, event.type, event.time.isoformat(), event.data),
-                    )
+                if record.key != member.encode():
+                    continue
+                if (step := _step(record)) is None:
+                    unread.append(record.origin)
+                else:
+                    found.setdefault(step.sequence, step)
     if not found:
-        raise UnknownMemberError(f"There is no event of {member}.")
-    return Story(member, tuple(found[number] for number in sorted(found)))
+        lie = f" that can be read; under that key lie {', '.join(unread)}" if unread else ""
+        raise UnknownMemberError(f"There is no event of {member}{lie}.")
+    return Story(member, tuple(found[number] for number in sorted(found)), tuple(unread))
+
+
+def _step(record: Record) -> Step | None:
+    """The event; None when it is none, or of a type that only newer code knows."""
+    try:
+        event, _ = parse_event(record.value or b"")
+    except (ValidationError, KeyError):
+        return None
+    return Step(record.origin, event.sequence, event.type, event.time.isoformat(), event.data)
 
 
 Lots = set[tuple[str, int]]

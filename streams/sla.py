@@ -34,6 +34,7 @@ TARGETS = {"answers": 0.999, "events": 0.999, "deliveries": 0.99}
 DAY_MS = 86_400_000
 DOORS = (CHECKS.name, REDEMPTIONS.name)
 _UNREADABLE = "(unreadable)"
+_UNREAD = (msgspec.DecodeError, UnicodeDecodeError)
 
 
 Sent = dict[bytes, list[tuple[int, int, int]]]
@@ -179,7 +180,7 @@ class Day:
     rejected: Counter[str] = field(default_factory=Counter)
     """By sink: what the vendor refused."""
     wrong: int = 0
-    """Events whose balance does not fulfil the equation of the books."""
+    """Events whose balance does not fulfil the equation of the books, or that cannot be read."""
 
     @property
     def answers(self) -> Share:
@@ -279,7 +280,7 @@ class _Doors:
     def _number(self, record: Record) -> int:
         try:
             outlet = _asked(record.value or b"").outlet
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except _UNREAD:
             return 0
         if outlet not in self._numbers:
             self._numbers[outlet] = len(self._names)
@@ -310,7 +311,11 @@ async def _tell(
     sent: Sent = {}
     async for record in _of_day(log, start, {part: span}):
         key = record.key or b""
-        event = _event(record.value or b"{}")
+        try:
+            event = _event(record.value or b"")
+        except _UNREAD:
+            figures.wrong += 1
+            continue
         if event.sequence <= latest.get(key, 0):
             continue  # printed once more, for a repeat
         latest[key] = event.sequence

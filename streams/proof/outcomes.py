@@ -226,7 +226,7 @@ def read_command(record: Record) -> CommandHead | Violation:
     """The head of a command, whose key must name its account."""
     try:
         head = _command_head.decode(record.value or b"")
-    except msgspec.DecodeError as failure:
+    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
         return _unreadable(record, str(failure))
     if record.key != head.account.encode():
         return Violation(Law.WRONG_KEY, "a command under the key of another account", (record.origin,), head.account)

@@ -2,15 +2,17 @@
 
 import io
 import re
+from contextlib import asynccontextmanager
 
 import orjson
 import pytest
+from aiokafka import TopicPartition
 from rich.console import Console
 
 from schemas.events import parse_event
 from schemas.topics import EVENTS
 from streams.explain import Step, Story, UnknownMemberError, explain
-from streams.log import read_topic
+from streams.log import Record, Span, read_topic
 from tests.builders import earning, program, rule
 from tests.town import Town
 
@@ -120,6 +122,40 @@ def test_the_command_explains_a_member_and_a_check(history, accrual):
     assert one.returncode == 0, one.stderr
     assert f"{accrual.data['check_id']}: {accrual.data['points']} points by main@1" in one.stdout
     assert f"{accrual.data['points']} issued > " in one.stdout
+
+
+def lies(monkeypatch, *values):
+    """A log of one partition with these values under one key."""
+    records = [Record(EVENTS.name, 0, n, 0, b"H-1", value, ()) for n, value in enumerate(values)]
+
+    class Memory:
+        async def spans(self, _topic):
+            return {TopicPartition(EVENTS.name, 0): Span(0, len(records))}
+
+        async def read(self, _spans):
+            yield records
+
+    @asynccontextmanager
+    async def opened(_bootstrap):
+        yield Memory()
+
+    monkeypatch.setattr("streams.explain.open_log", opened)
+
+
+async def test_what_cannot_be_read_is_named_and_the_rest_is_told(monkeypatch):
+    raws = [raw for step in Town(program()).member().steps for raw in step.raw_events]
+    tomorrow = raws[0].replace(b'"LOY_OPT_IN"', b'"LOY_OF_TOMORROW"')
+    lies(monkeypatch, b"{", *raws, None, tomorrow)
+    story = await explain("nowhere", "H-1")
+    assert [one.type for one in story.steps] == ["LOY_OPT_IN"]
+    for shown in (printed(story.render()), printed(story.render("s1"))):
+        assert re.findall(r"loy.events/0/(\d) cannot be read here", shown) == ["0", "2", "3"]
+
+
+async def test_who_has_nothing_that_can_be_read_is_no_story_and_told_where_it_lies(monkeypatch):
+    lies(monkeypatch, b"{")
+    with pytest.raises(UnknownMemberError, match="under that key lie loy.events/0/0"):
+        await explain("nowhere", "H-1")
 
 
 async def test_an_unknown_member_is_no_story(history):

@@ -276,6 +276,11 @@ def test_a_command_without_an_account(topics):
     broken(topics, Law.UNREADABLE, "loy.commands/0/0")
 
 
+def test_a_command_that_is_no_text(topics):
+    topics.add(COMMANDS, "M1", b'{"id": "\xff", "type": "sale", "account": "M1"}')
+    broken(topics, Law.UNREADABLE, "loy.commands/0/0")
+
+
 def test_a_command_under_another_key(topics):
     topics.command(key="M2", kind="adjust")
     broken(topics, Law.WRONG_KEY, "M1", "loy.commands/0/0")

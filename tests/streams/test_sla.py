@@ -164,6 +164,15 @@ async def test_a_balance_that_does_not_add_up_is_found(topics):
     assert objective(await topics.day(), "books") == {"objective": "books", "target": 0, "wrong": 1, "met": False}
 
 
+@pytest.mark.parametrize("value", [b"", b"{", b'{"sequence": "\xff"}', b'{"sequence": 1}'])
+async def test_an_event_that_cannot_be_read_is_wrong_and_the_others_count(topics, value):
+    topics.add(EVENTS, value, NOON)
+    topics.event(1, NOON, NOON + 100)
+    figures = await topics.day()
+    assert objective(figures, "books")["wrong"] == 1
+    assert objective(figures, "events")["total"] == 1
+
+
 async def test_a_sink_is_in_time_when_its_table_says_so(topics):
     for sequence in (1, 2, 3):
         topics.event(sequence, NOON, NOON)
