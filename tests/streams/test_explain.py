@@ -154,7 +154,7 @@ async def test_what_cannot_be_read_is_named_and_the_rest_is_told(monkeypatch):
 
 async def test_who_has_nothing_that_can_be_read_is_no_story_and_told_where_it_lies(monkeypatch):
     lies(monkeypatch, b"{")
-    with pytest.raises(UnknownMemberError, match="under that key lie loy.events/0/0"):
+    with pytest.raises(UnknownMemberError, match=r"under that key lie loy\.events/0/0"):
         await explain("nowhere", "H-1")
 
 
