@@ -84,18 +84,20 @@ def put_back(turn: Turn, part: Part, source: Literal["reserved", "used"]) -> Non
 
 
 def _reclaim(turn: Turn, part: Part, source: Literal["reserved", "used"]) -> int:
-    """Nobody keeps the points of a sale that was taken back: what was owed for them is paid, what was forgiven is taken."""
-    missed = next((known for known in turn.account.missed if known.lot == part.lot), None)
-    if missed is None:
-        return 0
-    points = min(missed.points, part.points)
-    turn.account.missed = together(turn.account.missed, replace(missed, points=-points))
-    if turn.plan.points.debt == "floor":
-        turn.post(source, "reversed", points, part.lot)
-        return points
-    owed = min(points, turn.account.debt)
-    turn.post(source, "debt", owed, part.lot)
-    return owed
+    """Nobody keeps the points of a sale that was taken back: what was owed for them is paid, what was forgiven is taken.
+
+    Forgiven was what all lots together did not have: so points take part that belonged to another sale, if they had been earned.
+    """
+    floor, reclaimed = turn.plan.points.debt == "floor", 0
+    missed = [known for known in turn.account.missed if known.lot == part.lot or (floor and part.earned_at <= known.earned_at)]
+    for known in sorted(missed, key=lambda known: (known.lot != part.lot, known.lot)):
+        points = min(known.points, part.points - reclaimed)
+        turn.account.missed = together(turn.account.missed, replace(known, points=-points))
+        if not floor:
+            points = min(points, turn.account.debt)
+        turn.post(source, "reversed" if floor else "debt", points, part.lot)
+        reclaimed += points
+    return reclaimed
 
 
 def together(parts: tuple[Part, ...], more: Part) -> tuple[Part, ...]:

@@ -239,7 +239,7 @@ class NaiveMember(NaiveWallet):
         if not add(check, bought):
             return False
         after = came_back(bought)
-        lines = [line.line for line in bought.sale.lines]
+        lines, at = [line.line for line in bought.sale.lines], seconds(check.at)
 
         def fallen(of: dict[int, int]) -> int:
             return sum(floor(of[line] * after[line]) - floor(of[line] * before[line]) for line in lines)
@@ -251,9 +251,9 @@ class NaiveMember(NaiveWallet):
         if bought.bonus:
             bonus = fallen(bought.bonus)
             bought.kept -= bonus
-            self.take_points(bonus, bought.bonus_lot)
-        self.take_points(points, bought.lot)
-        self.stars.take_points(fallen(bought.stars), bought.star_lot)
+            self.take_points(bonus, bought.bonus_lot, at)
+        self.take_points(points, bought.lot, at)
+        self.stars.take_points(fallen(bought.stars), bought.star_lot, at)
         return True
 
     def _restore(self, booking: Booking, sale: str, bought: Bought) -> None:

@@ -19,6 +19,8 @@ class NaiveWallet:
         self.owed = 0
         self.missed: Counter[int] = Counter()
         """Lot -> points that its return did not find, because they were reserved or used."""
+        self.missed_at: dict[int, int] = {}
+        """Lot -> when it was brought back last."""
         self.totals: Counter[str] = Counter()
         self.lots = 0
         self.now = 0
@@ -53,11 +55,14 @@ class NaiveWallet:
             self.owed -= 1
 
     def come_back(self, points: Iterable[Point], at: int) -> None:
-        """What was reserved or used is usable again; but what a return of its sale has missed pays the debt of that first."""
+        """What was reserved or used is usable again; but what a return of its sale has missed pays the debt of that first, and
+        what returns of other sales were forgiven is taken now, from points that were there and could not be found.
+        """
         for point in points:
             point.where = "available"
-            if self.missed[point.lot]:
-                self.missed[point.lot] -= 1
+            lot = self._missing(point)
+            if self.missed[lot]:
+                self.missed[lot] -= 1
                 if self.debt == "floor":
                     point.where = "reversed"
                     self.totals["reversed"] += 1
@@ -66,6 +71,11 @@ class NaiveWallet:
                     self.owed -= 1
         self.repay(at)
 
+    def _missing(self, point: Point) -> int:
+        """The lot whose return missed this point: its own, or one that was forgiven what this point would have paid."""
+        forgiven = (lot for lot, points in sorted(self.missed.items()) if points and point.earned_at <= self.missed_at[lot])
+        return next(forgiven, point.lot) if self.debt == "floor" and not self.missed[point.lot] else point.lot
+
     def new_points(self, number: int, at: int, day: date) -> int:
         self.lots += 1
         ends = month_end(day, self.months)
@@ -73,7 +83,7 @@ class NaiveWallet:
         self.repay(self.now)
         return self.lots
 
-    def take_points(self, points: int, lot: int) -> None:
+    def take_points(self, points: int, lot: int, at: int) -> None:
         """What expired unused is excused; then the sale's own points, then others, then a debt."""
         for point in self.points:
             if points and point.lot == lot and point.where == "expired" and not point.excused:
@@ -85,7 +95,9 @@ class NaiveWallet:
             point.where = "reversed"
             points -= 1
             self.totals["reversed"] += 1
-        self.missed[lot] += points
+        if points:
+            self.missed[lot] += points
+            self.missed_at[lot] = at
         if self.debt == "allow":
             self.totals["reversed"] += points
             self.owed += points

@@ -1,5 +1,6 @@
 """Returns and voids: what the sale earned goes back, what paid for it comes back, and nothing comes back twice."""
 
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -466,6 +467,29 @@ def test_A06_what_was_forgiven_is_taken_when_it_comes_back_after_all() -> None:
     freed = member.cancel("R").data("POINT_FREED")
     assert moves(freed) == [("reserved", "reversed", 100)]
     assert member.books.available == 0
+
+
+@pytest.mark.parametrize("order", list(permutations(["A", "B", "C"])), ids="".join)
+def test_F04_when_all_came_back_nothing_is_left_in_whichever_order_also_where_debts_are_forgiven(order: tuple[str, ...]) -> None:
+    member = Member(program(points={"debt": "floor"})).joined()
+    member.sale(10_000, id="A")
+    member.sale(10_000, id="B")
+    member.pay(100, "C")
+    member.sale(10_000, id="C", tenders={"points": 10_000})
+    for sale in order:
+        member.void(sale)
+    assert member.account.owned == 0
+
+
+def test_A06_what_was_forgiven_is_not_taken_from_what_was_earned_afterwards() -> None:
+    member = Member(program(points={"debt": "floor"})).joined()
+    member.sale(10_000, id="A")
+    member.pay(100, "C")
+    member.void("A")
+    member.wait(1).sale(5000)
+    member.reserve("R", 50)
+    member.cancel("R")
+    assert member.books.available == 50
 
 
 def test_A06_what_is_owed_for_used_points_is_paid_by_them_when_they_come_back_though_they_have_ended() -> None:
