@@ -86,15 +86,17 @@ def put_back(turn: Turn, part: Part, source: Literal["reserved", "used"]) -> Non
 def _reclaim(turn: Turn, part: Part, source: Literal["reserved", "used"]) -> int:
     """Nobody keeps the points of a sale that was taken back: what was owed for them is paid, what was forgiven is taken.
 
-    Forgiven was what all lots together did not have: so points take part that belonged to another sale, if they had been earned.
+    A return misses what all lots together do not have: so points of other sales take part that it would have found, had they
+    lain there.
     """
-    floor, reclaimed = turn.plan.points.debt == "floor", 0
-    missed = [known for known in turn.account.missed if known.lot == part.lot or (floor and part.earned_at <= known.earned_at)]
+    account, floor, reclaimed = turn.account, turn.plan.points.debt == "floor", 0
+    end = ends_at(part, account, turn.plan)
+    missed = [known for known in account.missed if known.lot == part.lot or part.earned_at <= known.earned_at < end]
     for known in sorted(missed, key=lambda known: (known.lot != part.lot, known.lot)):
         points = min(known.points, part.points - reclaimed)
-        turn.account.missed = together(turn.account.missed, replace(known, points=-points))
+        account.missed = together(account.missed, replace(known, points=-points))
         if not floor:
-            points = min(points, turn.account.debt)
+            points = min(points, account.debt)
         turn.post(source, "reversed" if floor else "debt", points, part.lot)
         reclaimed += points
     return reclaimed

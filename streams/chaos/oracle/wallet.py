@@ -56,7 +56,7 @@ class NaiveWallet:
 
     def come_back(self, points: Iterable[Point], at: int) -> None:
         """What was reserved or used is usable again; but what a return of its sale has missed pays the debt of that first, and
-        what returns of other sales were forgiven is taken now, from points that were there and could not be found.
+        what returns of other sales would have found, had these points lain there.
         """
         for point in points:
             point.where = "available"
@@ -72,9 +72,13 @@ class NaiveWallet:
         self.repay(at)
 
     def _missing(self, point: Point) -> int:
-        """The lot whose return missed this point: its own, or one that was forgiven what this point would have paid."""
-        forgiven = (lot for lot, points in sorted(self.missed.items()) if points and point.earned_at <= self.missed_at[lot])
-        return next(forgiven, point.lot) if self.debt == "floor" and not self.missed[point.lot] else point.lot
+        """The lot whose return missed this point: its own, or one brought back while this point could have been taken."""
+        if self.missed[point.lot]:
+            return point.lot
+        found = (
+            lot for lot, points in sorted(self.missed.items()) if points and point.earned_at <= self.missed_at[lot] < point.ends
+        )
+        return next(found, point.lot)
 
     def new_points(self, number: int, at: int, day: date) -> int:
         self.lots += 1

@@ -481,6 +481,19 @@ def test_F04_when_all_came_back_nothing_is_left_in_whichever_order_also_where_de
     assert member.account.owned == 0
 
 
+def test_A06_points_taken_in_place_of_used_ones_leave_no_debt_though_those_have_ended_when_they_come_back() -> None:
+    member = Member(OLD).joined()
+    member.sale(10_000, id="A")
+    member.wait(10).sale(10_000, id="B")
+    member.pay(100, "C")
+    member.sale(10_000, id="C", tenders={"points": 10_000})
+    member.void("A")
+    member.void("B")
+    assert member.account.debt == 100
+    member.wait(15).void("C")
+    assert (member.account.debt, member.account.owned, member.books.expired) == (0, 0, 0)
+
+
 def test_A06_what_was_forgiven_is_not_taken_from_what_was_earned_afterwards() -> None:
     member = Member(program(points={"debt": "floor"})).joined()
     member.sale(10_000, id="A")
