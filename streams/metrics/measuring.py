@@ -55,7 +55,8 @@ def series(counter: Counter, *labels: str) -> Counter:
 _MOVES = ("issued available", "issued pending", "issued held", "pending available", "held available", "available reserved")
 _ENDS = ("reserved used", "available expired", "available reversed", "pending reversed", "held reversed")
 _DOORS = ("pos.checks", "pos.redemptions", "crm.members")
-_KEPT = [(door, code) for door in _DOORS for code in ("NOT_JSON", "SCHEMA")] + [("loy.commands", "BEYOND_HORIZON")]
+_KEPT = [(door, code) for door in _DOORS for code in ("NOT_JSON", "SCHEMA")]
+_KEPT += [("loy.commands", code) for code in ("BEYOND_HORIZON", "TOO_LARGE")]
 
 
 def begin_worker() -> None:
@@ -71,6 +72,8 @@ def begin_worker() -> None:
             series(catalogue.OUTCOMES, kind, outcome)
     for topic, code in _KEPT:
         series(catalogue.DEAD_LETTERS, topic, code)
+    for topic in ("loy.programs", "loy.identities"):
+        series(catalogue.REFERENCE_ERRORS, topic)
     for move in (*_MOVES, *_ENDS):
         series(catalogue.POINTS, *move.split())
 

@@ -7,6 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
+from schemas.codes import Code
+from schemas.topics import COMMANDS, IDENTITIES, PROGRAMS
 from streams import metrics
 from streams.metrics import catalogue
 from streams.metrics.histogram import BatchHistogram
@@ -86,6 +88,19 @@ def test_nothing_is_counted_before_the_batch_is_acknowledged():
     assert value("loy_refusals_total", code="TEST") == 3
     assert value("loy_answer_seconds_bucket", door="test", le="2.0") == 0
     assert value("loy_answer_seconds_bucket", door="test", le="5.0") == 1
+
+
+@pytest.mark.parametrize(
+    ("counter", "labels"),
+    [
+        *(("loy_reference_errors_total", {"topic": topic.name}) for topic in (PROGRAMS, IDENTITIES)),
+        *(("loy_dead_letters_total", {"topic": COMMANDS.name, "code": code}) for code in (Code.BEYOND_HORIZON, Code.TOO_LARGE)),
+    ],
+)
+def test_where_one_is_enough_for_an_alert_the_count_is_there_before_the_first(counter, labels):
+    """To Prometheus a series that begins with 1 did not grow."""
+    metrics.begin_worker()
+    assert value(counter, **labels) is not None
 
 
 # ---------------------------------------------------------------- histograms
