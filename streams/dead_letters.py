@@ -2,6 +2,7 @@
 
 Law: a dead letter is sent again with its own bytes, key, time and partition, once; the header `replayed-from` on the new record
 is the only memory of that, so it lasts as long as the door keeps its records. On a record with other bytes it means nothing.
+Its `sent-at` is of now: from its Kafka time, answers would be days late, and somebody be woken.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ _IN_FLIGHT = 200
 _LETTER_BYTES_MAX = DEAD_LETTERS.bytes_max - 100_000
 _PIECE_BYTES = 1_000_000
 # Headers that stay behind: the letter's own, and times from which latency would be measured.
-_LEFT_BEHIND = frozenset({*DeadLetter.model_fields, REPLAYED_FROM, "sent-at", "turn-at"})
+_LEFT_BEHIND = frozenset({*DeadLetter.model_fields, REPLAYED_FROM, metrics.SENT_AT, metrics.TURN_AT})
 
 
 def bury(  # whose, whence, which, and why
@@ -299,7 +300,7 @@ class _Replay:
                 record.key if record.value is not None else record.key or b"",  # the client refuses to send two nulls
                 kept.origin.partition,
                 record.timestamp_ms,
-                [*others, (REPLAYED_FROM, kept.letter.origin.encode())],
+                [*others, (metrics.SENT_AT, b"%d" % (time.time_ns() // 1_000_000)), (REPLAYED_FROM, kept.letter.origin.encode())],
             )
         )
         if len(self._flying) >= _IN_FLIGHT:

@@ -1,5 +1,6 @@
 """Dead letters are listed, shown and sent again: whole, to where they came from, and once."""
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -12,6 +13,7 @@ from schemas.topics import CHECKS, DEAD_LETTERS, EVENTS, REDEMPTIONS, TOPICS
 from streams.broker import Broker
 from streams.dead_letters import Kept, UnknownDeadLetterError, newest, replay, show
 from streams.log import Record, read_topic
+from streams.metrics import due_ms
 from streams.topic_admin import apply_topics
 from tests.kafka_topics import clear
 
@@ -161,7 +163,14 @@ async def test_a_record_goes_back_whole_to_where_it_came_from(catalogue, three):
     assert done.sent == (NOT_JSON,)
     [record] = await door(catalogue)
     assert (record.partition, record.key, record.value, record.timestamp_ms) == (1, b"card:1", b"{", SENT + 1)
-    assert record.headers == (("trace", b"5"), ("replayed-from", NOT_JSON.encode()))
+    assert [(n, v) for n, v in record.headers if n != "sent-at"] == [("trace", b"5"), ("replayed-from", NOT_JSON.encode())]
+
+
+async def test_answers_are_waited_for_from_the_sending_again_not_from_years_ago(catalogue, three):
+    before = time.time_ns() // 1_000_000
+    await replay(catalogue, origins=[NOT_JSON])
+    [record] = await door(catalogue)
+    assert before <= due_ms(record) <= time.time_ns() // 1_000_000
 
 
 async def test_absent_keys_and_values_stay_absent(catalogue, three):
@@ -210,7 +219,9 @@ async def test_a_record_that_fails_again_can_be_sent_again(catalogue, put_aside,
     await put_aside(record.origin, Code.NOT_JSON, record.value, second=9, headers=record.headers)
     done = await replay(catalogue, code=Code.NOT_JSON)
     assert (done.sent, done.already) == ((record.origin,), 1)
-    assert (await door(catalogue))[-1].headers == (("trace", b"5"), ("replayed-from", record.origin.encode()))
+    last = (await door(catalogue))[-1]
+    assert [name for name, _ in last.headers] == ["trace", "sent-at", "replayed-from"]
+    assert last.header("replayed-from") == record.origin
 
 
 @pytest.mark.parametrize("origin", ["loy.events/0/0", "loy.commands/0/0"])
