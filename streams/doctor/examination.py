@@ -15,7 +15,6 @@ from functools import partial
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
-import msgspec
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError
@@ -31,7 +30,7 @@ from streams.log import Span, UnknownTopicError, offsets_of, open_log
 from streams.publishing import versions
 from streams.runtime import roll_topic
 from streams.runtime.repairs import PROVEN
-from streams.runtime.roll import Statement
+from streams.runtime.roll import statement_of
 from streams.settings import PREFIX, Access, Settings, SettingsError, reach
 from streams.shell import in_words
 from streams.topic_admin import survey_topics
@@ -312,8 +311,8 @@ async def _members(settings: Settings, group: str) -> int:
         newest = {part: Span(max(span.start, span.end - ROLL_RECORDS), span.end) for part, span in spans.items()}
         async for batch in log.read(newest):
             for record in batch:
-                said = msgspec.json.decode(record.value or b"", type=Statement)
-                alive[said.worker] = not said.leaves and record.timestamp_ms / 1000 >= since
+                if (said := statement_of(record.value)) is not None:
+                    alive[said.worker] = not said.leaves and record.timestamp_ms / 1000 >= since
     return sum(alive.values())
 
 

@@ -17,7 +17,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from streams.runtime.fatal import Exit, end_process
 from streams.runtime.lease import Instant, Lease
-from streams.runtime.roll import Roll, Statement, Suspect, View
+from streams.runtime.roll import Roll, Statement, Suspect, View, statement_of
 
 logger = logging.getLogger(__name__)
 
@@ -160,10 +160,9 @@ class Membership:
                 self._told(self._roll.view())
 
     def _hear(self, value: bytes, at: int) -> None:
-        try:
-            said = msgspec.json.decode(value, type=Statement)
-        except msgspec.DecodeError:
-            logger.error("somebody wrote into %s what no worker says", self._part.topic)  # noqa: TRY400 - not our failure
+        said = statement_of(value)
+        if said is None:
+            logger.error("somebody wrote into %s what no worker says", self._part.topic)
             return
         self._roll.hear(said, at)
         self._heard[said.worker] = time.monotonic()

@@ -36,6 +36,14 @@ class Statement(msgspec.Struct, frozen=True, omit_defaults=True):
     leaves: bool = False
 
 
+def statement_of(value: bytes | None) -> Statement | None:
+    """What a worker says; None for what somebody else wrote."""
+    try:
+        return msgspec.json.decode(value or b"", type=Statement)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
 @dataclass(slots=True)
 class Member:
     """A worker as of its last statement."""

@@ -187,6 +187,15 @@ async def test_a_worker_that_lags_is_named_in_records_and_seconds(installed, boo
     assert "/readyz" in finding.do
 
 
+async def test_what_no_worker_says_on_the_roll_is_passed_over_as_workers_do(installed, bootstrap):
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        for foreign in (b"{", None, b'{"worker": "\xff"}'):
+            await producer.send_and_wait(roll_topic(installed.group), foreign, b"somebody", partition=0)
+    async with Member(bootstrap, installed.group, [CHECKS.name]):
+        [finding] = (await found("workers", probe=False)).values()
+    assert finding.says.startswith("1 at work")
+
+
 @pytest.mark.parametrize(("hours", "state"), [(0.5, "good"), (2, "warning"), (7, "bad")])
 async def test_late_checks_may_wait_for_an_hour(installed, bootstrap, hours, state):
     async with Member(bootstrap, installed.group, [CHECKS.name, BACKLOG.name]) as member:

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.runtime.roll import Roll, Statement, View
+from streams.runtime.roll import Roll, Statement, View, statement_of
 
 UNITS = 6
 
@@ -207,3 +208,8 @@ def test_a_newcomer_gets_its_share_and_the_rest_stays():
     moved = {unit: name for unit, name in wishes.items() if view.owners[unit] != name}
     assert set(moved.values()) == {"c"}
     assert len(moved) == 2
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b'{"worker": 1}', b'{"worker": "\xff"}'])
+def test_what_no_worker_says_is_nothing(value):
+    assert statement_of(value) is None
