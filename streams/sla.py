@@ -34,7 +34,7 @@ TARGETS = {"answers": 0.999, "events": 0.999, "deliveries": 0.99}
 DAY_MS = 86_400_000
 DOORS = (CHECKS.name, REDEMPTIONS.name)
 _UNREADABLE = "(unreadable)"
-_UNREAD = (msgspec.DecodeError, UnicodeDecodeError)
+_UNREAD = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # the last: brackets in brackets
 
 
 Sent = dict[bytes, list[tuple[int, int, int]]]

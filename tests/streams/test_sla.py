@@ -131,9 +131,10 @@ async def test_what_has_no_answer_is_late(topics):
     assert (row["asked"], row["within_2s"], row["unanswered"], row["p50_ms"]) == (1, 0, 1, None)
 
 
-async def test_what_nobody_can_read_is_shown_and_not_held_against_us(topics):
-    letter = topics.add(CHECKS, b"{", NOON)
-    topics.add(DEAD_LETTERS, b"{", NOON, ("origin", letter.origin), ("stage", "pos.checks"))
+@pytest.mark.parametrize("value", [b"{", b"", b'{"outlet": "\xff"}', b'{"a": ' + b"[" * 100_000])
+async def test_what_nobody_can_read_is_shown_and_not_held_against_us(topics, value):
+    letter = topics.add(CHECKS, value, NOON)
+    topics.add(DEAD_LETTERS, value, NOON, ("origin", letter.origin), ("stage", "pos.checks"))
     row = rows(await topics.day())["(unreadable)"]
     assert (row["asked"], row["dead_letter"], row["unanswered"]) == (0, 1, 0)
 
