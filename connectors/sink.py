@@ -174,6 +174,13 @@ def classify(reply: Reply) -> Outcome | None:  # noqa: PLR0911  # one return a c
     return None
 
 
+def page(reply: Reply) -> Again | None:
+    """A gateway's page in place of an answer whose body has nothing to tell."""
+    if isinstance(reply, Answer) and ("html" in reply.headers.get("content-type", "") or reply.body.lstrip()[:1] == b"<"):
+        return Again("a page in place of an answer", unknown=True)
+    return None
+
+
 def everyone(batch: Sequence[Item], outcome: Outcome) -> list[Outcome]:
     """The same outcome for all."""
     return [outcome] * len(batch)
@@ -211,5 +218,6 @@ __all__ = [
     "chunks",
     "classify",
     "everyone",
+    "page",
     "segment",
 ]

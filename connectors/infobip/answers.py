@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from connectors.delivery import Again, Delivered, Outcome, Rejected, Split
-from connectors.sink import Answer, Reply, classify
+from connectors.sink import Answer, Reply, classify, page
 
 ATTEMPTS_MAX = 3
 """For an item that the answer does not mention, and an event whose person is not found."""
@@ -46,13 +46,7 @@ def named(reply: Reply, left: Sequence[int]) -> dict[int, Rejected] | None:
 
 def recorded(reply: Reply) -> Outcome:
     """202 has no body; a page is a gateway's, not an answer."""
-    return classify(reply) or (page(reply) if isinstance(reply, Answer) else None) or Delivered()
-
-
-def page(answer: Answer) -> Again | None:
-    """A gateway's page in place of an answer."""
-    is_page = "html" in answer.headers.get("content-type", "") or answer.body.lstrip()[:1] == b"<"
-    return Again("a page in place of an answer", unknown=True) if is_page else None
+    return classify(reply) or page(reply) or Delivered()
 
 
 def _listed(value: Any) -> list[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from connectors.infobip.bodies import Bodies, seconds
 from connectors.infobip.config import Config
 from connectors.infobip.setup import provision, provision_attributes, provision_tag
 from connectors.mapping import VendorMapping, load_mapping
-from connectors.sink import Answer, Call, Flow, Lost, Reply, Setup, chunks, classify, segment
+from connectors.sink import Answer, Call, Flow, Lost, Reply, Setup, chunks, classify, page, segment
 
 PERSONS_MAX = 1000
 EVENTS_MAX = 5000
@@ -141,7 +141,7 @@ class Infobip:
                 phones = [{"number": one["identifier"]} for one in contacts if one["type"] == "PHONE"]
                 path = "/people/2/persons/contactInformation?" + self._bodies.query(change.person)
                 reply = yield Call("contacts", "PUT", path, {"email": emails, "phone": phones})
-                outcomes[n] = classify(reply) or Delivered()
+                outcomes[n] = recorded(reply)
         return outcomes
 
     def _forget(self, batch: Sequence[ProfileChange]) -> Flow:
@@ -149,8 +149,8 @@ class Infobip:
             outcomes: list[Outcome] = []
             for change in batch:
                 reply = yield Call("persons.delete", "DELETE", "/people/2/persons?" + self._bodies.query(change.person))
-                gone = isinstance(reply, Answer) and reply.status == 404
-                outcomes.append(Delivered() if gone else classify(reply) or Delivered())
+                gone = isinstance(reply, Answer) and reply.status == 404 and not page(reply)
+                outcomes.append(Delivered() if gone else recorded(reply))
             return outcomes
         outcomes = yield from self._upsert([orjson.dumps(self._bodies.forgotten(change.person)) for change in batch])
         return (yield from self._tagged(batch, outcomes, range(len(batch)), "DELETE")) if self._config.tag else outcomes

@@ -15,7 +15,7 @@ from connectors.ometria.config import Config
 from connectors.ometria.mapping import OmetriaMapping
 from connectors.ometria.records import Record, Records
 from connectors.ometria.setup import check_segments, requirements, segments
-from connectors.sink import Answer, Call, Flow, Reply, Setup, chunks, classify, segment
+from connectors.sink import Answer, Call, Flow, Reply, Setup, chunks, classify, page, segment
 
 RECORDS_MAX = 100
 ERASURES_MAX = 10
@@ -85,7 +85,8 @@ class Ometria:
                 continue
             if email is not None or not by_email:
                 body = _filled(self._config.erase_body, item.person, email)
-                problem = classify((yield Call("erase", "POST", "/v2/data-deletion-requests", body)))
+                reply = yield Call("erase", "POST", "/v2/data-deletion-requests", body)
+                problem = classify(reply) or page(reply)
                 if problem is not None:
                     outcomes[n] = Rejected(problem.code, problem.words) if isinstance(problem, Split) else problem
             elif item.person.contact is None:

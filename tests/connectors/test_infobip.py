@@ -260,6 +260,12 @@ def test_the_addresses_of_a_member_that_moved_are_replaced_by_setting():
     assert outcomes == [Delivered()] * 3
 
 
+def test_a_page_in_place_of_an_answer_has_replaced_no_address():
+    flow = sink(replace_contacts=True).flow([change("H-1", moved=True)])
+    _, outcomes = drive(flow, ok("UPDATED"), said(200, b"<html>Sign in</html>"))
+    assert isinstance(outcomes[0], Again)
+
+
 @pytest.mark.parametrize("url", ["http://x.api.infobip.com", "ftp://x", "x.api.infobip.com"])
 def test_infobip_is_reached_by_https_alone(url):
     with pytest.raises(ConfigurationError, match="LOY_INFOBIP_BASE_URL"):
@@ -711,9 +717,17 @@ def test_forgetting_clears_what_was_ours_and_the_tag():
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind"), [(said(200), Delivered), (said(404), Delivered), (said(503), Again), (said(401), Halt)]
+    ("reply", "kind"),
+    [
+        (said(200), Delivered),
+        (said(404), Delivered),
+        (said(503), Again),
+        (said(401), Halt),
+        (said(200, b"<html>Sign in</html>"), Again),  # a gateway's: Infobip was not asked
+        (said(404, b"<html>Not here</html>"), Halt),
+    ],
 )
-def test_forgetting_may_delete_the_person(reply, kind):
+def test_H04_forgetting_may_delete_the_person(reply, kind):
     (call,), outcomes = drive(sink(erase="person").flow([change("H-1", erased=True)]), reply)
     assert (call.method, call.path) == ("DELETE", "/people/2/persons?type=EXTERNAL_ID&identifier=H-1")
     assert isinstance(outcomes[0], kind)

@@ -557,9 +557,15 @@ def test_what_is_asked_is_a_template():
 
 
 @pytest.mark.parametrize(
-    ("reply", "kind"), [(Answer(400, {}, b"what?"), Rejected), (Answer(429, {}, b""), Again), (Answer(403, {}, b""), Halt)]
+    ("reply", "kind"),
+    [
+        (Answer(400, {}, b"what?"), Rejected),
+        (Answer(429, {}, b""), Again),
+        (Answer(403, {}, b""), Halt),
+        (Answer(200, {}, b"<html>Sign in</html>"), Again),
+    ],
 )
-def test_an_erasure_that_fails_is_no_delivery(reply, kind):
+def test_H04_an_erasure_that_fails_is_no_delivery(reply, kind):
     _, outcomes = run(ometria(erase="true").flow([ann(erased=True)]), OK, reply)
     assert isinstance(outcomes[0], kind)
 
