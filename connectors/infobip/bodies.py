@@ -114,7 +114,7 @@ class Bodies:
         return contacts
 
     def forgotten(self, person: Person) -> dict[str, Any]:
-        """Everything the sink ever wrote, as null."""
+        """Everything the sink ever wrote, as null; but for addresses, which are only added to."""
         standard = {to: None for _, place, to in self._fields.values() if place == "standard"}
         return self.known(person) | standard | {"customAttributes": dict.fromkeys(self.attributes())}
 

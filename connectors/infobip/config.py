@@ -41,7 +41,7 @@ class Config(Configuration):
     single_event_max_age_s: Annotated[float, Field(ge=0)] = 0
     """A few events at most so old go one by one (250/s), stamped with their arrival. 0: always in batches, with their time."""
     erase: Literal["attributes", "person"] = "attributes"
-    """What the right to be forgotten removes: what the sink wrote, or the whole person with what others wrote."""
+    """What the right to be forgotten removes: what the sink wrote but e-mail and phone, or the person with what others wrote."""
     flows: Annotated[Json[dict[str, str]], Field(default_factory=dict)]
     """JSON: by LOY_ event the campaignId of a Moments flow to be entered directly, besides the event."""
     flow_retry_on_unknown: bool = False
