@@ -23,7 +23,7 @@ from rich.text import Text
 
 from connectors.courier import Courier
 from connectors.delivery import Happening, Item, Outcome, Person, ProfileChange, Rejected, Unreadable, contact_of
-from connectors.sink import Answer, Call, Sink
+from connectors.sink import Answer, Call, Sink, chunks
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
 from streams.dead_letters import PROFILE_REFUSED
@@ -31,6 +31,7 @@ from streams.log import Log, Record, Span, open_log
 from streams.sink_rows import Row, event_of
 
 log = logging.getLogger(__name__)
+log.setLevel(logging.WARNING)  # these commands have libraries be silent
 CHUNK = 1000
 SHARE = 0.5
 """Of the vendor's limits."""
@@ -211,25 +212,29 @@ async def replay_rejected(bootstrap: str, sink: Sink, done: Path, share: float =
     known = set(_noted(done).split())
     found = await everybody(bootstrap)
     items: dict[str, Item] = {}
-    origins: defaultdict[str, set[str]] = defaultdict(set)
+    asked: defaultdict[str, set[str]] = defaultdict(set)
+    """By origin the names of what its letters ask for: the profile, the event, or both."""
     refused: list[tuple[str, Rejected]] = []
     for kept in letters:
         if (origin := kept.letter.origin) not in known:
             try:
                 for item in _item(kept.record, found, sink.events):
+                    asked[origin].add(_name(item))
                     items.setdefault(_name(item), item)
-                    origins[_name(item)].add(origin)
             except Unreadable as failure:
                 refused.append((origin, Rejected("UNREADABLE", str(failure))))
-
-    def again(item: Item, why: Rejected) -> None:
-        refused.extend((origin, why) for origin in sorted(origins[_name(item)]))
-
+    waiting = sorted(items.values(), key=lambda item: isinstance(item, Happening))
+    sent: set[str] = set()
+    delivered: set[str] = set()
+    why_not: dict[str, Rejected] = {}
     async with courier_of(sink, share) as courier:
-        await courier.deliver(sorted(items.values(), key=lambda item: isinstance(item, Happening)), again)
-    delivered = set().union(*origins.values()) - {origin for origin, _ in refused}
-    _note_down(done, "\n".join(sorted(known | delivered)))
-    return len(delivered), refused
+        for some in chunks(waiting, CHUNK):
+            await courier.deliver(some, lambda item, why: why_not.update({_name(item): why}))
+            sent |= {_name(item) for item in some} - why_not.keys()
+            delivered = {origin for origin, names in asked.items() if names <= sent}
+            _note_down(done, "\n".join(sorted(known | delivered)))
+    again = [(origin, why_not[name]) for origin, names in asked.items() for name in sorted(names & why_not.keys())]
+    return len(delivered), refused + again
 
 
 def _name(item: Item) -> str:

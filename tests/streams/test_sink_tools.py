@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import logging
 
 import orjson
 import pytest
@@ -205,6 +206,31 @@ async def test_a_dry_run_shows_requests_and_sends_none(place):
         assert place.vendor.requests() == []
 
 
+async def test_J07_a_replay_that_is_stopped_goes_on_where_it_was(kafka, tmp_path, monkeypatch):
+    monkeypatch.setattr(sink_tools, "CHUNK", 1)
+    await apply_topics(kafka.bootstrap, 4)
+    await clear(kafka.bootstrap, [DEAD_LETTERS.name])
+    await apply_topics(kafka.bootstrap, 4)
+    bench = BENCHES["webhook"]
+    async with sandboxed(bench) as (url, vendor):
+        place = Place(kafka.bootstrap, url, vendor, bench)
+        (member,) = place.named("V-1")
+        await place.members(member)
+        kept = [(event(member, number), letter_of("webhook", "VENDOR_REJECTED", f"loy.events/0/{number}")) for number in (77, 78)]
+        await place.write(*((DEAD_LETTERS.name, member, value, letter.headers()) for value, letter in kept))
+        sink, flows = place.sink(), [place.sink().flow]
+
+        def flow_once(batch):
+            return flows.pop()(batch)
+
+        sink.flow = flow_once
+        with pytest.raises(ExceptionGroup):  # as when somebody ends it because the vendor is down
+            await sink_tools.replay_rejected(place.bootstrap, sink, tmp_path / "done")
+        assert place.told_of(member) == [member]
+        assert await sink_tools.replay_rejected(place.bootstrap, place.sink(), tmp_path / "done") == (1, [])
+        assert place.told_of(member) == [member, member]
+
+
 async def test_a_dry_run_says_so_when_the_sink_itself_refuses_everybody(kafka):
     await apply_topics(kafka.bootstrap, 4)
     bench = BENCHES["infobip"]
@@ -278,6 +304,12 @@ def test_H04_of_what_was_rejected_an_erased_member_brings_nothing_but_the_erasur
 def test_J07_of_a_rejected_profile_todays_is_sent_and_not_the_event_that_changed_it(rejected):
     (item,) = sink_tools._item(rejected, knowing(ACCRUED), frozenset(EVENT_TYPES) - {"LOY_POINT_RESERVED"})
     assert isinstance(item, ProfileChange)
+
+
+def test_what_is_passed_over_is_said_also_where_libraries_are_silent(monkeypatch, caplog):
+    monkeypatch.setattr(logging.root, "level", logging.CRITICAL)  # as every command has it
+    sink_tools._read(sink_tools.Everybody().event, record_of(b"{"))
+    assert "loy.events/0/0 is passed over" in caplog.text
 
 
 def test_who_has_contact_data_that_nobody_can_read_is_not_told_of_without_it():
