@@ -128,7 +128,7 @@ class Courier:
     def share(self, part: float) -> None:
         """Use such a part of the account's limits: its partitions over all partitions."""
         for operation, rate in self.sink.rates.items():
-            self._buckets[operation].rate = max(0.01, rate * part)
+            self._buckets[operation].rate = rate * part or 0.01  # of no use to who has no partition
 
     def limits(self) -> dict[str, float]:
         """Calls a second that each operation may make now."""
@@ -320,7 +320,7 @@ class Courier:
         except ValueError:
             try:
                 seconds = parsedate_to_datetime(value).timestamp() - self._patience.wall()
-            except ValueError:
+            except (ValueError, OverflowError):
                 return None
         return min(RETRY_AFTER_MAX, max(0.0, seconds))
 

@@ -54,7 +54,7 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON, or None. What is not quite JSON (NaN, half of a surrogate pair) is read as well."""
         for read in (orjson.loads, json.loads):
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 return read(self.body)
         return None
 

@@ -172,7 +172,19 @@ async def test_a_share_of_the_partitions_is_a_share_of_the_limit():
     assert rig.vendor.times[-1] - rig.vendor.times[0] == pytest.approx(4, abs=0.2)
 
 
+def test_twelve_workers_together_keep_a_limit_of_six_a_minute():
+    courier = Rig(sink=Simple(rate=0.1)).courier
+    courier.share(1 / 12)
+    assert sum(courier.limits()["push"] for _ in range(12)) == pytest.approx(0.1)
+    courier.share(0)  # nothing is delivered by who has no partition
+    assert courier.limits()["push"] > 0
+
+
 # ---------------------------------------------------------------- delays that the vendor asks for
+
+
+def test_an_answer_nested_without_end_is_no_answer():
+    assert Answer(200, {}, b"[" * 100_000).json() is None
 
 
 async def test_the_delay_asked_for_in_seconds_is_kept_with_jitter_on_top():
@@ -189,7 +201,7 @@ async def test_the_delay_asked_for_as_a_date_is_kept():
     assert rig.vendor.times[1] >= 1012
 
 
-@pytest.mark.parametrize("value", ["soon", "", "-5", "Sun, 99 Nov"])
+@pytest.mark.parametrize("value", ["soon", "", "-5", "Sun, 99 Nov", "Wed, 21 Oct 2015 07:28:00 +9999999999999999"])
 async def test_a_delay_that_cannot_be_read_is_none(value):
     rig = Rig((429, {"retry-after": value}))
     await rig.deliver("H-1")
