@@ -45,7 +45,7 @@ class Everybody:
 
     rows: defaultdict[str, Row] = field(default_factory=lambda: defaultdict(Row))
     unclear: set[str] = field(default_factory=set)
-    """Whose contact data cannot be read: to tell of them without it would empty what the vendor has."""
+    """Whose contact data cannot be read, or is no more: without it a vendor would be told to empty what it has, or told again."""
     forgotten: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Sequence of the latest event by which a member was erased."""
     read: dict[TopicPartition, int] = field(default_factory=dict)
@@ -74,11 +74,12 @@ class Everybody:
         return sorted(filter(self.may_be_told, self.rows))
 
     def contact(self, record: Record) -> None:
-        """The latest contact data of a member. Raises Unreadable."""
+        """The latest contact data of a member, or a tombstone. Raises Unreadable."""
         member = _member(record)
         self.unclear.add(member)
         contact_of(record.value)
-        self.unclear.discard(member)
+        if record.value is not None:
+            self.unclear.discard(member)
         self.rows[member].member = record.value or b""
 
     def event(self, record: Record) -> None:

@@ -300,6 +300,15 @@ def test_H04_of_what_was_rejected_an_erased_member_brings_nothing_but_the_erasur
     assert [(type(item), getattr(item, "erased", False)) for item in items] == told_
 
 
+def test_H04_who_has_no_contact_data_any_more_is_not_told_of_before_the_event_of_the_erasure_comes():
+    """The running sink has taken back what was told; nobody would take it back again."""
+    found = knowing(ACCRUED)
+    found.contact(record_of(None, topic=MEMBERS.name))
+    assert found.ids() == []
+    found.contact(record_of(member_record("M-1"), topic=MEMBERS.name))
+    assert found.ids() == ["M-1"]
+
+
 @pytest.mark.parametrize("rejected", [record_of(ACCRUED, refused="profile"), record_of(event("M-1", 1, "LOY_POINT_RESERVED"))])
 def test_J07_of_a_rejected_profile_todays_is_sent_and_not_the_event_that_changed_it(rejected):
     (item,) = sink_tools._item(rejected, knowing(ACCRUED), frozenset(EVENT_TYPES) - {"LOY_POINT_RESERVED"})
