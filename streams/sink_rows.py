@@ -84,7 +84,8 @@ def event_of(value: bytes) -> tuple[Event, bytes | None]:
         profile = bytes(event.data.profile)
         if b"\\" in value or not value.isascii():
             orjson.loads(value)  # what is skipped now has to be readable later: texts are where it could fail
-    except (msgspec.MsgspecError, orjson.JSONDecodeError, UnicodeDecodeError) as failure:
+        datetime.fromisoformat(event.data.occurred_at)
+    except (msgspec.MsgspecError, ValueError) as failure:  # JSON and UTF-8 among the latter
         raise Unreadable(f"no event: {type(failure).__name__}") from None
     if profile == b"null":
         return event, None

@@ -228,11 +228,12 @@ class SinkAgent:
             key = record.key or b""
             row = work.rows.get(key) or self._row(batch.partition, key)
             try:
+                key.decode()  # what cannot be read later either
                 if batch.topic == MEMBERS.name:
                     work.member(key, row, record)
                 else:
                     history += work.event(key, row, record, notify=record.offset >= lease)
-            except Unreadable as failure:
+            except (Unreadable, UnicodeDecodeError) as failure:
                 bury(outbox, batch, record, stage=self._stage, code=Code.SCHEMA, reason=str(failure))
         metrics.SINK_ITEMS.labels(self._sink.name, "skipped").inc(history)
         return work

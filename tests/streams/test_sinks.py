@@ -133,6 +133,7 @@ def test_H04_who_moved_and_is_erased_at_once_is_forgotten_by_the_address_that_th
         b"[]",
         b"null",
         event(sequence="1"),
+        event(occurred_at="soon"),
         event(profile=[1]),
         event(profile="Gold"),
         event(profile=12),
