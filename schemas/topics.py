@@ -19,6 +19,9 @@ DAY_MS = 86_400_000
 RECORD_BYTES_MAX = 750_000  # what intake takes: the longest receipt the schema allows, with room for the command around it
 INBOUND_BYTES_MAX = 12_000_000  # what the broker takes, so that an oversized record is kept as a dead letter, not lost
 
+COMPACTED = {"cleanup.policy": "compact", "delete.retention.ms": str(DAY_MS)}
+"""A local copy that was away for no more than half of this still hears of every deletion."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -41,11 +44,12 @@ class Topic:
         """The broker's settings. `keep_history` keeps everything: needed to replay receipts of years ago."""
         kept_ms = -1 if keep_history or self.retention_days is None else self.retention_days * DAY_MS
         retention = (
-            {"cleanup.policy": "compact"}
+            COMPACTED
             if self.compacted
             else {
                 "cleanup.policy": "delete",
                 "retention.ms": str(kept_ms),
+                "retention.bytes": "-1",  # a cluster that bounds sizes would delete what was never read, and the log of record
             }
         )
         return retention | {"max.message.bytes": str(self.bytes_max), "message.timestamp.type": "CreateTime"}

@@ -6,7 +6,6 @@ not miss a record just registered asks for that first.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -28,9 +27,6 @@ from streams.settings import reach
 
 logger = logging.getLogger(__name__)
 
-KEPT_SECONDS = 12 * 3600
-"""A process that was away for longer reads everything: half the time for which Kafka keeps deletions (delete.retention.ms)."""
-_MARK_SECONDS = 60.0
 _FETCH_BYTES = 4 << 20  # at a time: millions of rows are read at a start
 
 T = TypeVar("T")
@@ -143,8 +139,6 @@ class StoredMirror(Mirror[bytes]):
         """In memory when there is no folder."""
         super().__init__(bootstrap, topic, parse)
         self._stores = Stores(folder, topic)
-        self._mark = None if folder is None else folder / f"{topic}.seen"
-        self._marked = 0.0
 
     def close(self) -> None:
         """Let go of files; nothing can be looked up any more."""
@@ -161,25 +155,13 @@ class StoredMirror(Mirror[bytes]):
         ends, positions = await self._asker.end_offsets(list(starts)), {}
         kept = {part: self._stores.of(part.partition).offset() for part in starts}
         known = {part: offset for part, offset in kept.items() if offset is not None}
-        if known and (self._is_old() or not all(starts[part] <= offset + 1 <= ends[part] for part, offset in known.items())):
-            logger.warning("%s is read from its start: what was kept of it is old, or of another", self._topic)
+        if not all(starts[part] <= offset + 1 <= ends[part] for part, offset in known.items()):
+            logger.warning("%s is read from its start: what was kept is of another", self._topic)
             self._stores.wipe()
             kept = dict.fromkeys(kept)
         for part, offset in kept.items():
             positions[part] = starts[part] if offset is None else offset + 1
         return positions
-
-    def _is_old(self) -> bool:
-        try:
-            return self._mark is not None and time.time() - self._mark.stat().st_mtime > KEPT_SECONDS
-        except FileNotFoundError:
-            return True
-
-    async def _note_positions(self) -> None:
-        await super()._note_positions()
-        if self._mark is not None and time.monotonic() > self._marked + _MARK_SECONDS:
-            self._mark.touch()
-            self._marked = time.monotonic()
 
     def _take(self, part: TopicPartition, records: Sequence[ConsumerRecord]) -> None:
         changes = [(key.encode(), value) for key, value in self._readable(records)]

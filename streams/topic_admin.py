@@ -1,7 +1,7 @@
 """Makes the broker agree with the catalogue of topics.
 
-Law: settings are corrected, data never is. A topic with another number of partitions is refused, because changing it would
-send members to other partitions than the ones that hold their history.
+Law: settings are corrected, data never is, and history that somebody chose to keep is not deleted. A topic with another number
+of partitions is refused, because changing it would send members to other partitions than the ones that hold their history.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
 from rich.table import Table
 
-from schemas.topics import TOPICS
+from schemas.topics import COMPACTED, TOPICS
 from streams.settings import reach
 
 PARTITIONS = 12
@@ -47,8 +47,7 @@ class Changelog:
     bytes_max: int = 2_000_000
 
     def settings(self, *, keep_history: bool = False) -> dict[str, str]:  # noqa: ARG002  # compacted either way
-        return {
-            "cleanup.policy": "compact",
+        return COMPACTED | {
             "max.message.bytes": str(self.bytes_max),
             "message.timestamp.type": "CreateTime",
         }
@@ -148,12 +147,11 @@ async def survey_topics(bootstrap: str, partitions: int, *, extra: Sequence[Topi
         shapes = {name: _shape(topic["partitions"]) for name, topic in known.items()}
         should = {topic.name: topic.settings() | acknowledged(shapes[topic.name].copies) for topic in there}
         found = await _settings(admin, should) if there else {}
-    differences = (change for change in _differences(should, found) if (change.setting, change.was) != ("retention.ms", "-1"))
     return Survey(
         brokers=brokers,
         missing=tuple(sorted(wanted.keys() - known.keys())),
         miscounted=tuple(_miscounted(there, partitions, shapes)),
-        differences=tuple(differences),
+        differences=tuple(_differences(should, found)),
         thin=tuple(sorted(name for name, topic in known.items() if not _led(topic) or not _in_step(topic))),
     )
 
@@ -271,10 +269,12 @@ async def _heard(admin: AIOKafkaAdminClient, should: Mapping[str, Mapping[str, s
 
 
 def _differences(should: Mapping[str, Mapping[str, str]], found: Mapping[str, "_Settings"]) -> Iterable[Change]:
+    """What is kept for ever instead of for days is none: to correct that would delete history."""
     for name, settings in should.items():
         for setting, value in settings.items():
-            if found[name].values.get(setting) != value:
-                yield Change(name, setting, found[name].values.get(setting, ""), value)
+            was = found[name].values.get(setting, "")
+            if was != value and (setting, was) != ("retention.ms", "-1"):
+                yield Change(name, setting, was, value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,13 @@
 """Where a table keeps its rows on this worker: one store per partition, in RocksDB or in memory.
 
 Law: rows and the changelog offset they stand for are written in one atomic step, so a store is always an exact prefix of
-its changelog, whenever the process dies.
+its changelog, whenever the process dies. One that was away for so long that Kafka may have let go of deletions begins anew.
 """
 
 import contextlib
+import logging
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -13,7 +15,11 @@ from typing import Any, Protocol
 
 import rocksdict
 
+logger = logging.getLogger(__name__)
+
 Change = tuple[bytes, bytes | None]
+KEPT_SECONDS = 12 * 3600
+"""A store that nobody had open for longer is not gone on with: half the time for which Kafka keeps deletions."""
 
 _OFFSET_KEY = b"__faust\0offset__"
 
@@ -163,7 +169,13 @@ class Stores:
         return store
 
     def _new(self, partition: int) -> PartitionStore:
-        return MemoryStore() if self._folder is None else RocksStore(self._path(self._folder, partition))
+        if self._folder is None:
+            return MemoryStore()
+        path = self._path(self._folder, partition)
+        if _is_old(path):
+            logger.warning("%s begins anew: rows may have been deleted while nobody had it open", path.name)
+            shutil.rmtree(path)
+        return RocksStore(path)
 
     def _path(self, folder: Path, partition: int) -> Path:
         return folder / f"{self._table}-{partition}.db"
@@ -195,6 +207,12 @@ class Stores:
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(path)
+
+
+def _is_old(path: Path) -> bool:
+    """RocksDB writes into its log every ten minutes, whether there are changes or not."""
+    touched = [file.stat().st_mtime for file in path.glob("*")]
+    return bool(touched) and time.time() - max(touched) > KEPT_SECONDS
 
 
 def as_changes(rows: Mapping[bytes, bytes | None]) -> list[Change]:

@@ -83,8 +83,8 @@ class Worker:
     """Acknowledged."""
     unsent: list[tuple[str, bytes]] = field(default_factory=list)
     unsent_outputs: list[Output] = field(default_factory=list)
-    uncommitted: int = 35 * DAY
-    """How much time of the log may be uncommitted: less than repeats are remembered, or they are no longer known for repeats."""
+    uncommitted: int = 30 * DAY
+    """How much time of the log may be uncommitted: less than the horizon, or a repeat is answered as one that came too late."""
 
     def step(self) -> None:
         """Process one record; nothing of it is durable yet, so it commits first when the log's time has moved on too far."""

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from schemas.topics import CHECKS, MEMBERS, PROGRAMS, REPLIES, TOPICS
+from schemas.topics import CHECKS, COMMANDS, MEMBERS, PROGRAMS, REPLIES, TOPICS
 from streams.log import open_log
 from streams.topic_admin import Change, Changelog, TopicError, _described, acknowledged, apply_topics
 from tests.kafka_topics import alter, settings
@@ -61,6 +61,22 @@ async def test_history_is_kept_when_asked_for(kafka, named):
     await apply_topics(kafka.bootstrap, 1, topics=topics)
     report = await apply_topics(kafka.bootstrap, 1, topics=topics, keep_history=True)
     assert report.changes == (Change(topics[0].name, "retention.ms", "604800000", "-1"),)
+
+
+async def test_what_is_kept_for_ever_is_never_trimmed_by_applying_topics_again(kafka, named):
+    topic = named(CHECKS)
+    await apply_topics(kafka.bootstrap, 1, topics=[topic], keep_history=True)
+    again = await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    assert again.changes == ()
+    assert (await settings(kafka.bootstrap, topic.name))["retention.ms"] == "-1"
+
+
+async def test_a_bound_on_the_size_is_taken_away_because_it_deletes_what_nobody_has_read(kafka, named):
+    topic = named(COMMANDS)
+    await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    await alter(kafka.bootstrap, topic.name, topic.settings() | {"retention.bytes": "1000000"})
+    report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    assert report.changes == (Change(topic.name, "retention.bytes", "1000000", "-1"),)
 
 
 async def test_a_topic_that_should_be_compacted_becomes_so(kafka, named):

@@ -1,8 +1,10 @@
 """The parts of the runtime by themselves: commit book, partitioner, lease, stores, outbox, end of process."""
 
 import asyncio
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -18,7 +20,7 @@ from streams.runtime.book import CommitBook, OffsetGap
 from streams.runtime.partitioning import murmur2
 from streams.runtime.posting import Post
 from streams.runtime.repairs import heed_coordinator
-from streams.runtime.stores import Stores
+from streams.runtime.stores import KEPT_SECONDS, Stores
 from tests.streams.runtime.runtime_harness import create_topic
 
 TP = ("topic", 0)
@@ -166,6 +168,19 @@ def test_the_process_ends_at_once_with_its_code_and_its_reason():
 def stores(request, tmp_path):
     stores = Stores(tmp_path if request.param == "rocksdb" else None, "rows")
     yield stores
+    stores.close()
+
+
+@pytest.mark.parametrize(("away", "offset"), [(KEPT_SECONDS - 60, 7), (KEPT_SECONDS + 60, None)])
+def test_a_store_that_nobody_had_open_while_deletions_may_have_gone_begins_anew(tmp_path, away, offset):
+    before = Stores(tmp_path, "rows")
+    before.of(3).write([(b"k", b"v")], 7)
+    before.close()
+    for file in (tmp_path / "rows-3.db").iterdir():
+        os.utime(file, (time.time() - away, time.time() - away))
+    stores = Stores(tmp_path, "rows")
+    assert stores.of(3).offset() == offset
+    assert stores.of(3).get(b"k") == (None if offset is None else b"v")
     stores.close()
 
 
