@@ -48,7 +48,7 @@ class _Command(Model):
 
 
 class OptIn(_Command):
-    """The member joins (or joins again). Every identifier opens the same account (A01)."""
+    """The member joins (or joins again). Every identifier opens the same account, but one that is blocked (A01)."""
 
     type: Literal["opt_in"]
     program: Name = "main"
@@ -75,7 +75,7 @@ class OptOut(_Command):
 
 
 class LinkIdentifier(_Command):
-    """One more identifier opens the account."""
+    """One more identifier opens the account, or a blocked one again."""
 
     type: Literal["link"]
     identifier: Identifier

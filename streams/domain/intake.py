@@ -226,12 +226,18 @@ class Intake:
 
     def _opt_in(self, command: OptIn, arrived: Arrived) -> Taken:
         identity = Identity(loyalty_id=command.loyalty_id, program=command.program, kind="loyalty")
-        own = f"loyalty:{command.loyalty_id}"
-        links = tuple(self._link(identifier, identity) for identifier in (own, *command.identifiers))
+        own = self._link(f"loyalty:{command.loyalty_id}", identity)
+        links = (own, *(self._joined(identifier, identity) for identifier in command.identifiers))
         join = self._command(
             Join, command, identity, arrived, birthday=_birthday(command.contact), staff=command.staff, cashier=command.cashier
         )
         return Taken(commands=(join,), identities=links, member=_contact(command, command.contact))
+
+    def _joined(self, identifier: str, known: Identity) -> tuple[str, Identity]:
+        """Opens the account, but for a card that was blocked since: the same opt-in may come twice, hours apart."""
+        key, identity = self._link(identifier, known)
+        holder = self.lookup.identity(key)
+        return (key, identity) if holder is None or not holder.blocked else (key, holder)
 
     def _link(self, identifier: str, known: Identity) -> tuple[str, Identity]:
         try:

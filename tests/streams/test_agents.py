@@ -205,6 +205,15 @@ async def test_a_replaced_card_is_anonymous_and_the_new_one_the_members(world):
     assert codes(sent) == letters(sent) == ["IDENTIFIER_BLOCKED"]
 
 
+async def test_A01_a_lost_card_stays_blocked_when_the_opt_in_comes_once_more_until_it_is_linked_again(world):
+    await world.take(MEMBER_COMMANDS, member_command("replace", "l1", old=CARD, new="card:NEW222"))
+    await world.take(MEMBER_COMMANDS, ("H-1", opt_in("H-1", START, CARD, "card:NEW222")))
+    assert [one.get("note") for one in commands(await world.take(CHECKS, bought("s1")))] == ["IDENTIFIER_BLOCKED"]
+    assert commands(await world.take(CHECKS, bought("s2", member="card:NEW222")))[0]["account"] == "H-1"
+    await world.take(MEMBER_COMMANDS, member_command("link", "l2", identifier=CARD))
+    assert commands(await world.take(CHECKS, bought("s3")))[0]["account"] == "H-1"
+
+
 async def test_who_is_erased_leaves_a_tombstone_and_an_account_without_a_name(world):
     sent = await world.through(MEMBER_COMMANDS, member_command("erase", "e1", identifiers=[CARD]))
     assert contacts(sent) == [(b"H-1", None)]
