@@ -31,7 +31,7 @@ async def test_a_sandbox_says_where_it_is_and_how_a_sink_finds_it(name):
         said = out.getvalue()
         sink = registry.build(re.search(r"^loy sink (\w+)$", said, re.MULTILINE)[1], settings_in(said))
         refused = []
-        async with sink_tools.courier_of(sink) as courier:
+        async with sink_tools.courier_of(sink, share=1) as courier:
             await courier.deliver([change("H-1", first=True), happening("H-1")], lambda *why: refused.append(why))
         assert refused == []
         async with httpx.AsyncClient() as browser:
