@@ -247,7 +247,9 @@ async def _correct(
     found = await _settings(admin, should)
     changes = list(_differences(should, found))
     # The request replaces every setting of a topic, so those that somebody else set there are sent along.
-    whole = {change.topic: found[change.topic].own | should[change.topic] for change in changes}
+    whole = {change.topic: dict(found[change.topic].own) for change in changes}
+    for change in changes:
+        whole[change.topic][change.setting] = change.now
     if whole:
         resources = [ConfigResource(ConfigResourceType.TOPIC, name, settings) for name, settings in whole.items()]
         for response in await admin.alter_configs(resources):

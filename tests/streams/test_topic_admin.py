@@ -71,12 +71,28 @@ async def test_what_is_kept_for_ever_is_never_trimmed_by_applying_topics_again(k
     assert (await settings(kafka.bootstrap, topic.name))["retention.ms"] == "-1"
 
 
-async def test_a_bound_on_the_size_is_taken_away_because_it_deletes_what_nobody_has_read(kafka, named):
-    topic = named(COMMANDS)
+async def test_what_is_kept_for_ever_stays_so_when_something_else_is_corrected(kafka, named):
+    topic = named(CHECKS)
+    await apply_topics(kafka.bootstrap, 1, topics=[topic], keep_history=True)
+    await alter(kafka.bootstrap, topic.name, topic.settings(keep_history=True) | {"max.message.bytes": "5000"})
+    again = await apply_topics(kafka.bootstrap, 1, topics=[topic])
+    assert again.changes == (Change(topic.name, "max.message.bytes", "5000", "12000000"),)
+    assert (await settings(kafka.bootstrap, topic.name))["retention.ms"] == "-1"
+
+
+@pytest.mark.parametrize(
+    ("of", "setting", "was", "now"),
+    [
+        (COMMANDS, "retention.bytes", "1000000", "-1"),  # it deletes what nobody has read
+        (REPLIES, "min.insync.replicas", "2", "1"),  # how many copies acknowledge
+    ],
+)
+async def test_what_is_not_of_the_topic_alone_is_corrected_too(kafka, named, of, setting, was, now):
+    topic = named(of)
     await apply_topics(kafka.bootstrap, 1, topics=[topic])
-    await alter(kafka.bootstrap, topic.name, topic.settings() | {"retention.bytes": "1000000"})
+    await alter(kafka.bootstrap, topic.name, topic.settings() | {setting: was})
     report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
-    assert report.changes == (Change(topic.name, "retention.bytes", "1000000", "-1"),)
+    assert report.changes == (Change(topic.name, setting, was, now),)
 
 
 async def test_a_topic_that_should_be_compacted_becomes_so(kafka, named):
@@ -108,14 +124,6 @@ async def test_the_table_has_a_row_for_each_topic(kafka, named):
 @pytest.mark.parametrize(("copies", "in_sync"), [(1, "1"), (2, "1"), (3, "2"), (5, "4")])
 def test_one_copy_may_be_away_and_a_single_one_left_is_not_enough(copies, in_sync):
     assert acknowledged(copies) == {"min.insync.replicas": in_sync}
-
-
-async def test_how_many_copies_acknowledge_is_corrected_too(kafka, named):
-    topic = named(REPLIES)
-    await apply_topics(kafka.bootstrap, 1, topics=[topic])
-    await alter(kafka.bootstrap, topic.name, topic.settings() | {"min.insync.replicas": "2"})
-    report = await apply_topics(kafka.bootstrap, 1, topics=[topic])
-    assert report.changes == (Change(topic.name, "min.insync.replicas", "2", "1"),)
 
 
 class Forgetful:
