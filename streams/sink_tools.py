@@ -26,7 +26,6 @@ from connectors.delivery import Happening, Item, Outcome, Person, ProfileChange,
 from connectors.sink import Answer, Call, Sink, chunks
 from schemas.topics import EVENTS, MEMBERS
 from streams import dead_letters, metrics
-from streams.dead_letters import PROFILE_REFUSED
 from streams.log import Log, Record, Span, open_log
 from streams.sink_rows import Row, event_of
 
@@ -257,7 +256,7 @@ def _item(record: Record, found: Everybody, told: Collection[str]) -> Iterable[I
         return [ProfileChange(person, urgent=True, erased=True)] if asked else []
     if not found.may_be_told(member):
         return []
-    if event is None or event.erases or event.type not in told or PROFILE_REFUSED in record.headers:
+    if event is None or event.erases or event.type not in told or dead_letters.PROFILE_REFUSED in record.headers:
         return [ProfileChange(person, first=True)]
     if event.sequence < found.forgotten[member]:
         return []

@@ -71,6 +71,11 @@ class Place:
         finally:
             await producer.stop()
 
+    async def forget_letters(self):
+        """What another test, or another CRM's, has left: they are of the same sink."""
+        await clear(self.bootstrap, [DEAD_LETTERS.name])
+        await apply_topics(self.bootstrap, 4)
+
     async def members(self, *names, **fields):
         await self.write(
             *((MEMBERS.name, name, member_record(name), ()) for name in names),
@@ -102,6 +107,16 @@ def letter_of(sink, code, origin):
     """Why a sink keeps a record, and whence."""
     said = {"code": code, "reason": "400: ordered", "origin": origin, "stage": f"sink-{sink}", "at": "2026-11-21T10:00:00Z"}
     return DeadLetter.model_validate(said, strict=False)
+
+
+@pytest.fixture
+async def webhook(kafka):
+    """A webhook's place, where nothing was rejected yet."""
+    bench = BENCHES["webhook"]
+    async with sandboxed(bench) as (url, vendor):
+        place = Place(kafka.bootstrap, url, vendor, bench)
+        await place.forget_letters()
+        yield place
 
 
 def told(*_):
@@ -149,8 +164,7 @@ async def test_J07_what_the_vendor_rejected_is_sent_again_once(place, tmp_path):
     await place.members(member)
     await sink_tools.resync(place.bootstrap, place.sink(), tmp_path / "cursor", told)
     letter = letter_of(place.bench.sink, "VENDOR_REJECTED", "loy.events/0/0")
-    await clear(place.bootstrap, [DEAD_LETTERS.name])  # another CRM's are of the same sink
-    await apply_topics(place.bootstrap, 4)
+    await place.forget_letters()
     await place.write((DEAD_LETTERS.name, member, event(member, 77), letter.headers()))
     done = tmp_path / "done"
     delivered, refused = await sink_tools.replay_rejected(place.bootstrap, place.sink(), done)
@@ -206,29 +220,23 @@ async def test_a_dry_run_shows_requests_and_sends_none(place):
         assert place.vendor.requests() == []
 
 
-async def test_J07_a_replay_that_is_stopped_goes_on_where_it_was(kafka, tmp_path, monkeypatch):
+async def test_J07_a_replay_that_is_stopped_goes_on_where_it_was(webhook, tmp_path, monkeypatch):
     monkeypatch.setattr(sink_tools, "CHUNK", 1)
-    await apply_topics(kafka.bootstrap, 4)
-    await clear(kafka.bootstrap, [DEAD_LETTERS.name])
-    await apply_topics(kafka.bootstrap, 4)
-    bench = BENCHES["webhook"]
-    async with sandboxed(bench) as (url, vendor):
-        place = Place(kafka.bootstrap, url, vendor, bench)
-        (member,) = place.named("V-1")
-        await place.members(member)
-        kept = [(event(member, number), letter_of("webhook", "VENDOR_REJECTED", f"loy.events/0/{number}")) for number in (77, 78)]
-        await place.write(*((DEAD_LETTERS.name, member, value, letter.headers()) for value, letter in kept))
-        sink, flows = place.sink(), [place.sink().flow]
+    (member,) = webhook.named("V-1")
+    await webhook.members(member)
+    kept = [(event(member, number), letter_of("webhook", "VENDOR_REJECTED", f"loy.events/0/{number}")) for number in (77, 78)]
+    await webhook.write(*((DEAD_LETTERS.name, member, value, letter.headers()) for value, letter in kept))
+    sink, flows = webhook.sink(), [webhook.sink().flow]
 
-        def flow_once(batch):
-            return flows.pop()(batch)
+    def flow_once(batch):
+        return flows.pop()(batch)
 
-        sink.flow = flow_once
-        with pytest.raises(ExceptionGroup):  # as when somebody ends it because the vendor is down
-            await sink_tools.replay_rejected(place.bootstrap, sink, tmp_path / "done")
-        assert place.told_of(member) == [member]
-        assert await sink_tools.replay_rejected(place.bootstrap, place.sink(), tmp_path / "done") == (1, [])
-        assert place.told_of(member) == [member, member]
+    sink.flow = flow_once
+    with pytest.raises(ExceptionGroup):  # as when somebody ends it because the vendor is down
+        await sink_tools.replay_rejected(webhook.bootstrap, sink, tmp_path / "done")
+    assert webhook.told_of(member) == [member]
+    assert await sink_tools.replay_rejected(webhook.bootstrap, webhook.sink(), tmp_path / "done") == (1, [])
+    assert webhook.told_of(member) == [member, member]
 
 
 async def test_a_dry_run_says_so_when_the_sink_itself_refuses_everybody(kafka):
@@ -357,26 +365,20 @@ async def test_H04_resync_and_repair_tell_what_the_log_says_when_they_get_there(
         assert not any(leaving[1] in str(request.json()) for request in vendor.requests()[before:] if request.method == "PATCH")
 
 
-async def test_J07_records_that_nobody_can_read_hold_up_no_tool(kafka, tmp_path, caplog):
-    await apply_topics(kafka.bootstrap, 4)
-    await clear(kafka.bootstrap, [DEAD_LETTERS.name])
-    await apply_topics(kafka.bootstrap, 4)
-    bench = BENCHES["webhook"]
-    async with sandboxed(bench) as (url, vendor):
-        place = Place(kafka.bootstrap, url, vendor, bench)
-        (member,) = place.named("U-1")
-        await place.members(member)
-        (broken,) = place.named("U-2")
-        await place.write(
-            (EVENTS.name, broken, b'{"id"', ()),
-            (MEMBERS.name, broken, b"[]", ()),
-            (DEAD_LETTERS.name, broken, b'{"id"', letter_of("webhook", "SCHEMA", "loy.events/3/7").headers()),
-            (DEAD_LETTERS.name, member, event(member, 77), letter_of("webhook", "VENDOR_REJECTED", "loy.events/3/8").headers()),
-        )
-        told_, rejected = await sink_tools.resync(place.bootstrap, place.sink(), tmp_path / "cursor", told)
-        assert (told_ >= 1, rejected) == (True, 0)
-        assert member in vendor.people()
-        assert caplog.text.count("is passed over") >= 2
-        delivered, refused = await sink_tools.replay_rejected(place.bootstrap, place.sink(), tmp_path / "done")
-        assert delivered == 1
-        assert [(origin, why.code) for origin, why in refused] == [("loy.events/3/7", "UNREADABLE")]
+async def test_J07_records_that_nobody_can_read_hold_up_no_tool(webhook, tmp_path, caplog):
+    (member,) = webhook.named("U-1")
+    await webhook.members(member)
+    (broken,) = webhook.named("U-2")
+    await webhook.write(
+        (EVENTS.name, broken, b'{"id"', ()),
+        (MEMBERS.name, broken, b"[]", ()),
+        (DEAD_LETTERS.name, broken, b'{"id"', letter_of("webhook", "SCHEMA", "loy.events/3/7").headers()),
+        (DEAD_LETTERS.name, member, event(member, 77), letter_of("webhook", "VENDOR_REJECTED", "loy.events/3/8").headers()),
+    )
+    told_, rejected = await sink_tools.resync(webhook.bootstrap, webhook.sink(), tmp_path / "cursor", told)
+    assert (told_ >= 1, rejected) == (True, 0)
+    assert member in webhook.vendor.people()
+    assert caplog.text.count("is passed over") >= 2
+    delivered, refused = await sink_tools.replay_rejected(webhook.bootstrap, webhook.sink(), tmp_path / "done")
+    assert delivered == 1
+    assert [(origin, why.code) for origin, why in refused] == [("loy.events/3/7", "UNREADABLE")]
